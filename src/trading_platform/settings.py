@@ -1,0 +1,62 @@
+"""What an operator can set, by environment variable or CLI option; read once, at the edge."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from trading_platform.kit.errors import ServiceError
+from trading_platform.market.instruments import ExchangeId, ExchangeMode
+
+PREFIX = "TRADING_PLATFORM_"
+
+
+class ExchangeSetting(msgspec.Struct, frozen=True, kw_only=True):
+    """Which environment of an exchange to use; `url` is where a SIMULATED one listens."""
+
+    mode: ExchangeMode
+    url: str | None = None
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything the composition root needs to know."""
+
+    data: Path
+    host: str = "127.0.0.1"
+    port: int = 8080
+    valkey_url: str | None = None
+    exchanges: Mapping[ExchangeId, ExchangeSetting] = {}
+    symbols: tuple[str, ...] = ("BTC-USD", "BTC-USDT", "ETH-USD", "USDT-USD")
+    log_level: str = "INFO"
+
+
+def default_data_folder(environment: Mapping[str, str] = os.environ) -> Path:
+    """The per-user data directory of this operating system."""
+    named = environment.get(f"{PREFIX}DATA")
+    if named:
+        return Path(named)
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "trading-platform"
+    base = environment.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(base) / "trading-platform"
+
+
+def parse_exchange(text: str) -> tuple[ExchangeId, ExchangeSetting]:
+    """`BINANCE=PRODUCTION`, `COINBASE=SANDBOX`, or `BINANCE=http://host:port` (a simulated one)."""
+    name, _, what = text.partition("=")
+    try:
+        exchange_id = ExchangeId(name.upper())
+        if what.startswith(("http://", "https://")):
+            return exchange_id, ExchangeSetting(mode=ExchangeMode.SIMULATED, url=what.rstrip("/"))
+        mode = ExchangeMode(what.upper())
+        if mode is ExchangeMode.SIMULATED:
+            raise ValueError
+    except ValueError as error:
+        raise ServiceError(
+            f"{text!r} names no exchange. Write BINANCE or COINBASE, then =PRODUCTION, =SANDBOX, "
+            "or =http://host:port of a simulated one.",
+            "INVALID_REQUEST",
+        ) from error
+    return exchange_id, ExchangeSetting(mode=mode)
