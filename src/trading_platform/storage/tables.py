@@ -12,7 +12,7 @@ EXCHANGE_ACCOUNTS = "exchange-accounts"
 TABLES: Mapping[str, tuple[str, ...]] = {
     TENANTS: (),
     API_KEYS: ("by-tenant",),
-    ORDERS: ("by-status", "by-client-order-id"),
+    ORDERS: ("by-status", "by-client-order-id", "live"),
     IDEMPOTENCY: (),
     KILL_SWITCHES: (),
     EXCHANGE_ACCOUNTS: (),
