@@ -137,6 +137,10 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     filled_quantity: Decimal = Decimal(0)
     filled_notional: Decimal = Decimal(0)
     fills: tuple[Fill, ...] = ()
+    reported_quantity: Decimal = Decimal(0)
+    """The largest cumulative fill that the exchange reported; the fills we hold may lag behind it."""
+    reported_notional: Decimal | None = None
+    """Quote amount of `reported_quantity`; None while the exchange has not said."""
     cancel_requested: bool = False
     inferred: bool = False
     """Whether a closed status was concluded by us and may be taken back by late evidence."""
