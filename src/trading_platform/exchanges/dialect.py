@@ -9,7 +9,13 @@ from typing import Protocol
 
 import msgspec
 
-from trading_platform.exchanges.ports import CancelOutcome, LookUp, MarketSink, PlaceOutcome
+from trading_platform.exchanges.ports import (
+    AccountSink,
+    CancelOutcome,
+    LookUp,
+    MarketSink,
+    PlaceOutcome,
+)
 from trading_platform.market.accounts import Balance
 from trading_platform.market.instruments import ExchangeId, Instrument
 from trading_platform.market.orders import Fill, Order, OrderReport
@@ -45,6 +51,8 @@ class TradingDialect(Protocol):
 
     exchange_id: ExchangeId
     acceptance_window_s: float
+    look_up_after_cancel: bool
+    """Whether the answer to a cancel proves no more than that it was received."""
 
     def place(self, order: Order, instrument: Instrument) -> HttpRequest:
         """The request that submits the order, with our client order id in it."""
@@ -89,11 +97,27 @@ class TradingDialect(Protocol):
     def read_server_time(self, response: HttpResponse) -> int:
         """Unix milliseconds."""
 
+    def next_page(self, request: HttpRequest, response: HttpResponse) -> HttpRequest | None:
+        """The request for the rows after these, None when these were the last."""
+
+    def is_clock_refusal(self, outcome: object) -> bool:
+        """Whether the exchange refused for our clock alone, so that nothing was done."""
+
+    def pause_s(self, response: HttpResponse) -> float:
+        """How long nothing may be sent to this host, 0 for most answers."""
+
+    def raise_for(self, response: HttpResponse) -> None:
+        """ServiceError for an answer that is not a good one."""
+
 
 class MarketDialect(Protocol):
     """The public market data stream of one exchange."""
 
     exchange_id: ExchangeId
+    unknown: int
+    garbage: int
+    leaving: str | None
+    """Why the connection must be replaced, once the exchange has announced it."""
 
     def subscribe(self, exchange_symbols: Sequence[str]) -> Sequence[bytes]:
         """Frames to send once connected: best quotes, trades and, where there is one, the
@@ -106,3 +130,19 @@ class MarketDialect(Protocol):
         """Hand what the frame says to `sink`; unknown kinds are counted in `unknown`, unreadable
         ones in `garbage`.
         """
+
+
+class UserDialect(Protocol):
+    """The stream of one account's own orders and balances. One instance a connection."""
+
+    exchange_id: ExchangeId
+    leaving: str | None
+    """Why the connection must be given up, once the exchange has said so."""
+
+    def login(
+        self, fields: Mapping[str, str | int], exchange_symbols: Sequence[str]
+    ) -> Sequence[bytes]:
+        """Frames to send once connected; `fields` come from the signer."""
+
+    def decode(self, frame: bytes, sink: AccountSink) -> None:
+        """Hand what the frame says to `sink`; never raises for what a frame holds."""

@@ -1,0 +1,190 @@
+"""One tenant's account at one exchange: `Trading` for any dialect.
+
+1. A placement is sent once. The only second attempt is after the exchange refused the first for our
+   clock alone, which proves that nothing was placed; it is signed anew, and happens once.
+2. All of `place`, the clock included, ends within the client's time-out, which the dialect's
+   `acceptance_window_s` counts in.
+3. `place`, `cancel` and `look_up` answer with values for whatever a network or an exchange does.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import TypeVar
+
+from trading_platform.exchanges.client import Answer, Lost, NotSent, RestClient
+from trading_platform.exchanges.dialect import HttpRequest, HttpResponse, TradingDialect
+from trading_platform.exchanges.ports import (
+    Accepted,
+    CancelOutcome,
+    Found,
+    LookUp,
+    LookUpFailed,
+    NotFound,
+    PlaceOutcome,
+    Rejected,
+    Unknown,
+)
+from trading_platform.exchanges.signer import Signer
+from trading_platform.kit.clock import Clock
+from trading_platform.kit.errors import ServiceError
+from trading_platform.market.accounts import Balance
+from trading_platform.market.instruments import ExchangeId, Instrument
+from trading_platform.market.orders import CLOSED, Fill, Order, OrderReport, OrderStatus
+
+T = TypeVar("T")
+PAGES_MAX = 20
+CANCEL_SETTLES_WITHIN_S = (0.0, 0.1, 0.4)
+
+
+class ExchangeAccount:
+    """`Trading` over REST."""
+
+    def __init__(
+        self, dialect: TradingDialect, signer: Signer, client: RestClient, clock: Clock
+    ) -> None:
+        self.exchange_id: ExchangeId = dialect.exchange_id
+        self.acceptance_window_s = dialect.acceptance_window_s
+        self._dialect = dialect
+        self._signer = signer
+        self._client = client
+        self._clock = clock
+
+    async def place(self, order: Order, instrument: Instrument) -> PlaceOutcome:
+        deadline = _now() + self._client.timeout_s
+        try:
+            request = self._dialect.place(order, instrument)
+            outcome = await self._place_once(order, instrument, request, deadline, fresh=False)
+            if self._dialect.is_clock_refusal(outcome):
+                outcome = await self._place_once(order, instrument, request, deadline, fresh=True)
+        except ServiceError as refusal:  # ours, before anything was sent
+            return Rejected(code=refusal.code, message=refusal.message)
+        return outcome
+
+    async def cancel(self, order: Order, instrument: Instrument) -> CancelOutcome:
+        try:
+            answer = await self._call(self._dialect.cancel(order, instrument))
+        except ServiceError as refusal:
+            return Rejected(code=refusal.code, message=refusal.message)
+        match answer:
+            case NotSent():
+                return answer.as_rejected()
+            case Lost():
+                return Unknown(answer.reason)
+        outcome = self._dialect.read_canceled(order, instrument, answer)
+        if isinstance(outcome, Accepted) and self._dialect.look_up_after_cancel:
+            return await self._confirm_cancel(order, instrument, outcome)
+        return outcome
+
+    async def look_up(self, order: Order, instrument: Instrument) -> LookUp:
+        try:
+            answer = await self._call(self._dialect.look_up(order, instrument))
+        except ServiceError as refusal:
+            return LookUpFailed(refusal.message)
+        if isinstance(answer, HttpResponse):
+            return self._dialect.read_looked_up(order, instrument, answer)
+        return LookUpFailed(answer.reason)
+
+    async def open_orders(self) -> Sequence[OrderReport]:
+        return await self._pages(self._dialect.open_orders(), self._dialect.read_orders)
+
+    async def recent_orders(self, instrument: Instrument, since: datetime) -> Sequence[OrderReport]:
+        request = self._dialect.recent_orders(instrument, since)
+        return await self._pages(request, self._dialect.read_orders)
+
+    async def fills(self, order: Order, instrument: Instrument) -> Sequence[Fill]:
+        if not order.exchange_order_id:
+            raise ServiceError("Fills are asked by the exchange's order id.", "INVALID_REQUEST")
+        request = self._dialect.fills(order, instrument)
+        return await self._pages(request, self._dialect.read_fills)
+
+    async def balances(self) -> Sequence[Balance]:
+        return await self._pages(self._dialect.balances(), self._dialect.read_balances)
+
+    async def _place_once(
+        self,
+        order: Order,
+        instrument: Instrument,
+        request: HttpRequest,
+        deadline: float,
+        *,
+        fresh: bool,
+    ) -> PlaceOutcome:
+        answer = await self._call(request, deadline=deadline, fresh=fresh)
+        match answer:
+            case NotSent():
+                return answer.as_rejected()
+            case Lost():
+                return Unknown(answer.reason)
+        return self._dialect.read_placed(order, instrument, answer)
+
+    async def _confirm_cancel(
+        self, order: Order, instrument: Instrument, received: Accepted
+    ) -> CancelOutcome:
+        for pause_s in CANCEL_SETTLES_WITHIN_S:
+            if pause_s:
+                await self._clock.sleep(pause_s)
+            found = await self.look_up(order, instrument)
+            if isinstance(found, NotFound):
+                return _purged(order, received)
+            if isinstance(found, Found) and found.report.status in CLOSED:
+                return Accepted(found.report)
+        # Received but not yet done: the report says open, and the next look-up will tell.
+        return Accepted(found.report) if isinstance(found, Found) else received
+
+    async def _call(
+        self, request: HttpRequest, *, deadline: float | None = None, fresh: bool = False
+    ) -> Answer:
+        deadline = deadline or _now() + self._client.timeout_s
+        time_ms = await self._client.server_time_ms(fresh=fresh)
+        if isinstance(time_ms, NotSent):
+            if request.method == "POST":
+                return time_ms
+            # Asking and canceling are harmless at a wrong time: at worst they are refused.
+            time_ms = self._clock.time_ns() // 1_000_000
+        left_s = deadline - _now()
+        if left_s <= 0.05:
+            return NotSent(reason="The exchange's time could not be learnt quickly enough.")
+        return await self._client.send(self._signer.sign(request, time_ms), timeout_s=left_s)
+
+    async def _pages(
+        self, request: HttpRequest, read: Callable[[HttpResponse], Sequence[T]]
+    ) -> Sequence[T]:
+        rows: list[T] = []
+        for _ in range(PAGES_MAX):
+            answer = await self._call(request)
+            if isinstance(answer, Lost):
+                raise ServiceError(f"The exchange: {answer.reason}", "EXCHANGE_UNAVAILABLE")
+            if isinstance(answer, NotSent):
+                raise answer.as_error()
+            rows += read(answer)
+            following = self._dialect.next_page(request, answer)
+            if following is None:
+                return rows
+            request = following
+        # A part would be mistaken for the whole.
+        raise ServiceError(
+            f"More than {PAGES_MAX} pages of {request.path}.", "EXCHANGE_UNAVAILABLE"
+        )
+
+
+def _purged(order: Order, received: Accepted) -> CancelOutcome:
+    """The cancel was received and the order is gone: that happens to orders without fills."""
+    if order.filled_quantity:
+        return Unknown("the order is gone although it had fills")
+    report = received.report
+    return Accepted(
+        OrderReport(
+            exchange_order_id=report.exchange_order_id,
+            client_order_id=report.client_order_id,
+            exchange_symbol=report.exchange_symbol,
+            status=OrderStatus.CANCELED,
+            filled_quantity=report.filled_quantity,
+            filled_notional=report.filled_notional,
+            reason="canceled without fills",
+        )
+    )
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
