@@ -46,6 +46,10 @@ class AggregatedPrice(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
     aggregation_method: AggregationMethod
     confidence: float
     timestamp: datetime
+    synthetic: bool = False
+    """Whether a used source, or the rate that converted it, is made up for the demo."""
+    notes: tuple[str, ...] = ()
+    """What to know besides the confidence ("SINGLE_SOURCE", "SYNTHETIC")."""
 
 
 class PriceRefusal(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -1,0 +1,253 @@
+"""One price out of several sources, or a reason why there is none. Rules: docs/prices.md.
+
+1. A price lies within the prices of the sources it used, each converted to its quote currency.
+2. What is stale, unconverted or far off has no influence, and is listed with the reason.
+3. Fewer agreeing exchanges than the policy asks for: no price.
+4. The order of the sources makes no difference.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from math import fsum
+from statistics import median
+from typing import NamedTuple
+
+from trading_platform.market.quotes import (
+    AggregatedPrice,
+    AggregationMethod,
+    PriceRefusal,
+    PriceSource,
+)
+from trading_platform.prices.confidence import confidence
+from trading_platform.prices.model import Exclusion, Note, PricePolicy, Reading, Refused
+from trading_platform.prices.outliers import agreeing
+
+_BPS = 1e-4
+_NS = 1_000_000_000
+
+
+class LastGood(NamedTuple):
+    """The last price of a symbol that was not refused."""
+
+    price: float
+    time_ns: int
+
+
+class _Candidate(NamedTuple):
+    """A reading in the aggregate's currency. `level` is where it stands now, which decides who
+    agrees; `price` is what it contributes.
+    """
+
+    reading: Reading
+    level: float
+    price: float
+    bid: float | None
+    ask: float | None
+    age_ns: int
+    excluded: Exclusion | None = None
+
+
+def aggregate(
+    readings: Sequence[Reading],
+    policy: PricePolicy,
+    now_ns: int,
+    last_good: LastGood | None = None,
+) -> AggregatedPrice | PriceRefusal:
+    """The price of `policy.symbol` at `now_ns`, with its provenance."""
+    ordered = sorted(readings, key=lambda reading: (reading.exchange_id, reading.symbol))
+    candidates = _judged([_weigh(reading, policy, now_ns) for reading in ordered], policy)
+    used = [candidate for candidate in candidates if candidate.excluded is None]
+    refused = _refused(candidates, used, policy, now_ns, last_good)
+    if refused is not None:
+        return PriceRefusal(
+            symbol=policy.symbol,
+            reason=refused,
+            sources=_sources(candidates),
+            timestamp=_utc(now_ns),
+        )
+    return _priced(candidates, used, policy, now_ns)
+
+
+def _weigh(reading: Reading, policy: PricePolicy, now_ns: int) -> _Candidate:
+    rate = reading.rate.value if reading.rate is not None else 1.0
+    quote_age_ns = _age_ns(reading.quoted_ns, reading.quote_delay_ns, now_ns)
+    trade_age_ns = _age_ns(reading.traded_ns, reading.trade_delay_ns, now_ns)
+    limit_ns = _age_limit_ns(reading, policy, now_ns)
+    quoted = quote_age_ns is not None and quote_age_ns <= limit_ns
+    ages = [age for age in (quote_age_ns, trade_age_ns) if age is not None]
+    bid, ask = (reading.bid * rate, reading.ask * rate) if quoted else (None, None)
+    level = (bid + ask) / 2 if bid is not None and ask is not None else reading.last * rate
+    candidate = _Candidate(reading, level, level, bid, ask, min(ages, default=0))
+    excluded = _unusable(candidate, policy, limit_ns, known=bool(ages))
+    if excluded is not None:
+        return candidate._replace(excluded=excluded)
+    return candidate._replace(price=_contribution(reading, level, rate, policy))
+
+
+def _age_ns(arrived_ns: int, delay_ns: int, now_ns: int) -> int | None:
+    return max(0, now_ns - arrived_ns) + max(0, delay_ns) if arrived_ns else None
+
+
+def _age_limit_ns(reading: Reading, policy: PricePolicy, now_ns: int) -> float:
+    """A quiet symbol may be older while its exchange is heard."""
+    if reading.alive_ns and now_ns - reading.alive_ns <= policy.age_max_s * _NS:
+        return max(policy.age_max_s, policy.quiet_age_max_s) * _NS
+    return policy.age_max_s * _NS
+
+
+def _unusable(
+    candidate: _Candidate, policy: PricePolicy, limit_ns: float, *, known: bool
+) -> Exclusion | None:
+    reading = candidate.reading
+    if not known:
+        return Exclusion.NO_DATA
+    if candidate.age_ns > limit_ns:
+        return Exclusion.STALE
+    ahead_ns = -min(reading.quote_delay_ns, reading.trade_delay_ns)
+    if ahead_ns > policy.clock_ahead_max_s * _NS:
+        return Exclusion.CLOCK
+    if reading.rate is None:
+        return Exclusion.NO_CONVERSION
+    if policy.method is AggregationMethod.BEST_BID_ASK and candidate.bid is None:
+        return Exclusion.NO_QUOTE
+    return None
+
+
+def _contribution(reading: Reading, level: float, rate: float, policy: PricePolicy) -> float:
+    """The VWAP, held near the source's own level so that a fast market does not leave it behind."""
+    if policy.method is not AggregationMethod.VWAP or reading.vwap is None:
+        return level
+    lag = policy.vwap_lag_bps * _BPS
+    return min(max(reading.vwap * rate, level * (1 - lag)), level * (1 + lag))
+
+
+def _judged(candidates: Sequence[_Candidate], policy: PricePolicy) -> list[_Candidate]:
+    fresh = [index for index, candidate in enumerate(candidates) if candidate.excluded is None]
+    stands = agreeing([candidates[index].level for index in fresh], policy.outlier_bps * _BPS)
+    reason = Exclusion.OUTLIER if any(stands) else Exclusion.DISAGREES
+    judged = list(candidates)
+    for index, stood in zip(fresh, stands, strict=True):
+        if not stood:
+            judged[index] = candidates[index]._replace(excluded=reason)
+    return judged
+
+
+def _refused(
+    candidates: Sequence[_Candidate],
+    used: Sequence[_Candidate],
+    policy: PricePolicy,
+    now_ns: int,
+    last_good: LastGood | None,
+) -> Refused | None:
+    if not candidates:
+        return Refused.NO_SOURCES
+    if any(candidate.excluded is Exclusion.DISAGREES for candidate in candidates):
+        return Refused.DISAGREEMENT
+    exchanges = _exchanges(used)
+    if exchanges < max(1, policy.sources_min):
+        return Refused.TOO_FEW_SOURCES
+    if exchanges == 1 and last_good is not None:
+        held = now_ns - last_good.time_ns <= policy.reference_hold_s * _NS
+        moved = max(abs(candidate.level - last_good.price) for candidate in used)
+        if held and moved > 2 * policy.outlier_bps * _BPS * last_good.price:
+            return Refused.UNWITNESSED_MOVE
+    return None
+
+
+def _priced(
+    candidates: Sequence[_Candidate],
+    used: Sequence[_Candidate],
+    policy: PricePolicy,
+    now_ns: int,
+) -> AggregatedPrice:
+    bids = [candidate.bid for candidate in used if candidate.bid is not None]
+    asks = [candidate.ask for candidate in used if candidate.ask is not None]
+    bid, ask = max(bids, default=None), min(asks, default=None)
+    price = _combined(used, policy.method, bid, ask)
+    synthetic = any(_synthetic(candidate) for candidate in used)
+    notes = [Note.SINGLE_SOURCE] if _exchanges(used) == 1 else []
+    return AggregatedPrice(
+        symbol=policy.symbol,
+        price=price,
+        bid=bid,
+        ask=ask,
+        sources=_sources(candidates),
+        aggregation_method=policy.method,
+        confidence=_confidence(candidates, used, policy, price),
+        timestamp=_utc(now_ns),
+        synthetic=synthetic,
+        notes=tuple([*notes, Note.SYNTHETIC] if synthetic else notes),
+    )
+
+
+def _combined(
+    used: Sequence[_Candidate], method: AggregationMethod, bid: float | None, ask: float | None
+) -> float:
+    prices = [candidate.price for candidate in used]
+    if method is AggregationMethod.BEST_BID_ASK and bid is not None and ask is not None:
+        combined = (bid + ask) / 2
+    elif method is AggregationMethod.MEDIAN:
+        combined = median(prices)
+    else:
+        weights = [candidate.reading.volume for candidate in used]
+        total = fsum(weights)
+        if total > 0:
+            combined = fsum(p * (w / total) for p, w in zip(prices, weights, strict=True))
+        else:
+            combined = fsum(prices) / len(prices)
+    return min(max(combined, min(prices)), max(prices))  # rounding must not leave the sources
+
+
+def _confidence(
+    candidates: Sequence[_Candidate],
+    used: Sequence[_Candidate],
+    policy: PricePolicy,
+    price: float,
+) -> float:
+    """The parts of confidence.py, measured on the sources used."""
+    levels = [candidate.level for candidate in used]
+    spreads = [
+        candidate.ask - candidate.bid if candidate.bid and candidate.ask else price
+        for candidate in used
+    ]
+    fresh = [c for c in candidates if c.excluded in (None, Exclusion.OUTLIER)]
+    rates = [c.reading.rate.confidence for c in used if c.reading.rate is not None]
+    return confidence(
+        exchanges=_exchanges(used),
+        agreeing_share=len(used) / len(fresh),
+        dispersion=(max(levels) - min(levels)) / (price * policy.outlier_bps * _BPS),
+        spread=fsum(spreads) / len(used) / (price * policy.spread_bps * _BPS),
+        age=max(candidate.age_ns for candidate in used) / (policy.age_max_s * _NS),
+        rate_confidence=fsum(rates) / len(rates),
+    )
+
+
+def _exchanges(candidates: Sequence[_Candidate]) -> int:
+    """Two symbols of one exchange are one witness."""
+    return len({candidate.reading.exchange_id for candidate in candidates})
+
+
+def _synthetic(candidate: _Candidate) -> bool:
+    rate = candidate.reading.rate
+    return candidate.reading.synthetic or (rate is not None and rate.synthetic)
+
+
+def _sources(candidates: Sequence[_Candidate]) -> tuple[PriceSource, ...]:
+    return tuple(
+        PriceSource(
+            exchange_id=candidate.reading.exchange_id,
+            symbol=candidate.reading.symbol,
+            price=candidate.price,
+            bid=candidate.bid,
+            ask=candidate.ask,
+            volume=candidate.reading.volume,
+            age_ms=candidate.age_ns // 1_000_000,
+            synthetic=_synthetic(candidate),
+            excluded=candidate.excluded,
+        )
+        for candidate in candidates
+    )
+
+
+def _utc(time_ns: int) -> datetime:
+    return datetime.fromtimestamp(time_ns / _NS, UTC)
