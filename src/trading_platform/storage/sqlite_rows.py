@@ -19,6 +19,12 @@ from trading_platform.storage.rows import (
 
 _SELECT = "SELECT r.partition, r.sort, r.version, r.data, r.indexes, r.expires_at FROM rows r "
 _WHERE_KEY = "WHERE table_name = ? AND partition = ? AND sort = ?"
+# Not INSERT OR REPLACE: that would move the row to the end of the file on every change.
+_UPSERT = (
+    "INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+    " version = excluded.version, data = excluded.data, indexes = excluded.indexes,"
+    " expires_at = excluded.expires_at"
+)
 
 _indexes_decoder = msgspec.json.Decoder(dict[str, Key])
 
@@ -101,7 +107,7 @@ def _write(
     record, new = put.record, put.record.indexes
     indexes = msgspec.json.encode(new).decode() if new else None
     connection.execute(
-        "INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)",
+        _UPSERT,
         (put.table, *_pair(record.key), version, text, indexes, record.expires_at),
     )
     if new == old:

@@ -23,7 +23,7 @@ _CREATE = (
     """CREATE TABLE rows (
         table_name TEXT NOT NULL, partition TEXT NOT NULL, sort TEXT NOT NULL,
         version INTEGER NOT NULL, data TEXT NOT NULL, indexes TEXT, expires_at INTEGER,
-        PRIMARY KEY (table_name, partition, sort)) WITHOUT ROWID""",
+        PRIMARY KEY (table_name, partition, sort))""",
     """CREATE TABLE index_rows (
         table_name TEXT NOT NULL, index_name TEXT NOT NULL,
         index_partition TEXT NOT NULL, index_sort TEXT NOT NULL,
