@@ -10,7 +10,7 @@ KILL_SWITCHES = "kill-switches"
 EXCHANGE_ACCOUNTS = "exchange-accounts"
 
 TABLES: Mapping[str, tuple[str, ...]] = {
-    TENANTS: (),
+    TENANTS: ("by-creation",),
     API_KEYS: ("by-tenant",),
     ORDERS: ("by-status", "by-client-order-id", "live"),
     IDEMPOTENCY: (),
