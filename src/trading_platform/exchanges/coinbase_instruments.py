@@ -17,6 +17,7 @@ class ProductRow(msgspec.Struct, frozen=True):
     quote_increment: Decimal
     min_market_funds: Decimal = Decimal(0)
     status: str = ""
+    status_message: str = ""
     trading_disabled: bool = False
     cancel_only: bool = False
     auction_mode: bool = False
@@ -43,4 +44,6 @@ def instrument(row: ProductRow) -> Instrument | None:
         # Since 2022 this is the least notional of limit orders too.
         notional_min=row.min_market_funds,
         trading=row.status == "online" and not blocked,
+        # How our simulated exchange says that a product has no recording behind it.
+        synthetic=row.status_message == "synthetic",
     )

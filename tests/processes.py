@@ -1,0 +1,73 @@
+"""Real processes of the platform's own command line, for tests that kill them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from queue import Empty, Queue
+from typing import Any
+
+READY_S = 20.0
+STOP_S = 10.0
+
+
+class Program:
+    """`trading-platform ARGUMENTS...`, started and read line by line."""
+
+    def __init__(self, arguments: Sequence[str], folder: Path) -> None:
+        self._errors = (folder / f"{arguments[0]}.log").open("ab")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "trading_platform", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        self._lines: Queue[str | None] = Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._lines.put(line.rstrip("\n"))
+        self._lines.put(None)
+
+    def line(self, timeout_s: float = READY_S) -> str:
+        """The next line it prints."""
+        try:
+            line = self._lines.get(timeout=timeout_s)
+        except Empty:
+            raise AssertionError("it printed nothing in time") from None
+        assert line is not None, f"it ended with {self.process.wait(STOP_S)}"
+        return line
+
+    def kill(self) -> None:
+        """SIGKILL: no warning, no clean-up."""
+        self.process.kill()
+        self.process.wait(STOP_S)
+        self._errors.close()
+
+    def stop(self) -> int:
+        """Ctrl-C; the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        code = self.process.wait(STOP_S)
+        self._errors.close()
+        return code
+
+
+def run_json(*arguments: str) -> Any:
+    """What a command prints with --json."""
+    done = subprocess.run(
+        [sys.executable, "-m", "trading_platform", *arguments, "--json"],
+        capture_output=True,
+        text=True,
+        timeout=READY_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
