@@ -103,7 +103,7 @@ class OrderStore:
     async def newest(
         self, *, statuses: frozenset[OrderStatus] | None, limit: int, after: str | None
     ) -> tuple[list[Order], str | None]:
-        """Newest first, older than order id `after`; and the id to go on from while there is more."""
+        """Newest first, older than order id `after`; and where to go on while there is more."""
         found: list[Order] = []
         for partition, index in self._partitions(statuses):
             page = await self._records.query(
