@@ -31,6 +31,7 @@ from trading_platform.tenants.store import ApiKeys, StoredKey, StoredTenant, Ten
 CACHE_TTL_S = 1.0
 CACHE_SIZE_MAX = 10_000
 NAME_LENGTH_MAX = 100
+ID_LENGTH_MAX = 64
 PAGE_SIZE = 500
 LISTED_MAX = 10_000
 
@@ -135,7 +136,7 @@ class TenantService:
     async def revoke_api_key(self, tenant_id: str, key_id: str) -> ApiKey:
         """Refuse the key from now on, for ever; NOT_FOUND unless it is the tenant's own."""
         store = ApiKeys(self._records, tenant_id)
-        stored = await store.find(key_id)
+        stored = await store.find(key_id) if _could_be_id(key_id) else None
         if stored is None:
             raise ServiceError(f"No API key {key_id[:20]!r} of this tenant.", "NOT_FOUND")
         if stored.key.revoked_at is not None:
@@ -181,7 +182,7 @@ class TenantService:
         )
 
     async def _stored(self, tenant_id: str) -> StoredTenant:
-        found = await self._tenants.find(tenant_id) if tenant_id else None
+        found = await self._tenants.find(tenant_id) if _could_be_id(tenant_id) else None
         if found is None:
             raise ServiceError(f"No tenant {tenant_id[:40]!r}.", "NOT_FOUND")
         return found
@@ -206,6 +207,10 @@ class TenantService:
             if known.caller.tenant_id != tenant_id
         }
         self._known = kept
+
+
+def _could_be_id(text: str) -> bool:
+    return 1 <= len(text) <= ID_LENGTH_MAX and text.isascii()
 
 
 def _checked_name(kind: str, name: str) -> str:
