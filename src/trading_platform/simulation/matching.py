@@ -95,9 +95,9 @@ def plan(arrival: Arrival, opposite: BookSide) -> Plan:
         if not opposite.meets(slice_.price, arrival.limit):
             break
         wanted = want.at(slice_.price)
+        last_price = slice_.price
         if wanted <= 0:
             break
-        last_price = slice_.price
         if slice_.order is not None and slice_.order.account_id == arrival.account_id:
             prevention = _prevent(slice_, wanted, arrival.prevention)
             steps.append(prevention)
