@@ -35,9 +35,6 @@ BATCH_MAX = 512
 WAITING_MAX = 8192
 READERS = 2
 
-_BROKEN = (sqlite3.Error, msgspec.DecodeError)
-"""What SQLite raises, and what a row raises whose text was damaged on disk."""
-
 
 class _Purge(msgspec.Struct, frozen=True):
     rows_max: int
@@ -153,19 +150,22 @@ class _Committer:
             self._connection.execute("BEGIN IMMEDIATE")
             answers = [self._do(change) for change in batch]
             self._connection.execute("COMMIT")
-        except _BROKEN as error:
+        except sqlite3.Error as error:
             self._roll_back()
             return [_refusal(error) for _ in batch]
         return answers
 
     def _do(self, change: _Change) -> list[int] | ServiceError:
         now_s = self._clock.time_ns() // 1_000_000_000
-        if isinstance(change, _Purge):
-            return [sqlite_rows.purge(self._connection, now_s, change.rows_max)]
         try:
+            if isinstance(change, _Purge):
+                return [sqlite_rows.purge(self._connection, now_s, change.rows_max)]
             return sqlite_rows.apply(self._connection, change, now_s)
         except ServiceError as refusal:
             return refusal
+        except msgspec.DecodeError as error:
+            # A row damaged on disk; found while looking, before anything is changed.
+            return _refusal(error)
 
     def _roll_back(self) -> None:
         # Some errors (disk full) have already ended the transaction.
@@ -186,7 +186,7 @@ class _Reader:
     def _do(self, read: _Read) -> Record | Page | ServiceError | None:
         try:
             return read(self._connection, self._clock.time_ns() // 1_000_000_000)
-        except _BROKEN as error:
+        except (sqlite3.Error, msgspec.DecodeError) as error:
             return _refusal(error)
 
 

@@ -63,8 +63,9 @@ def purge(connection: sqlite3.Connection, now_s: int, rows_max: int) -> int:
         " WHERE expires_at <= ? ORDER BY expires_at LIMIT ?",
         (now_s, rows_max),
     ).fetchall()
-    for table, partition, sort, indexes in gone:
-        _remove(connection, table, Key(partition, sort), _indexes(indexes))
+    decoded = [(table, Key(*key), _indexes(indexes)) for table, *key, indexes in gone]
+    for table, key, indexes in decoded:
+        _remove(connection, table, key, indexes)
     return len(gone)
 
 
