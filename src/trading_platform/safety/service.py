@@ -1,0 +1,338 @@
+"""The kill switch at work: admits orders, stops them at once, and fails closed.
+
+1. The truth is in the records. An activation is durable before `activate` returns, and this process
+   refuses from the moment it was asked.
+2. An order is admitted only with a permit issued from a reading of the truth at most 2 s old.
+3. An order leaves only while this process has read the truth within 2 s (`may_send`).
+4. What the cache loses, invents or remembers wrongly can refuse an order, never allow one.
+"""
+
+import asyncio
+import math
+from collections import Counter, OrderedDict
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Protocol
+
+from trading_platform.cache.link import Link
+from trading_platform.kit.bus import Bus
+from trading_platform.kit.clock import Clock
+from trading_platform.kit.errors import ServiceError
+from trading_platform.kit.retry import backoff_s
+from trading_platform.limits.limiter import Admission, Limiter
+from trading_platform.market.events import KillSwitchChanged
+from trading_platform.market.instruments import ExchangeId
+from trading_platform.safety.permits import Permits
+from trading_platform.safety.store import SwitchStore
+from trading_platform.safety.switch import (
+    PLATFORM,
+    Board,
+    Scope,
+    ScopeKind,
+    SwitchState,
+    activated,
+    checked_words,
+    exchange_scope,
+    learned,
+    may_trade,
+    merged,
+    released,
+    tenant_scope,
+    untouched,
+)
+from trading_platform.storage.records import Records
+from trading_platform.tenants.model import Tier
+
+CHANNEL = "kill-switch-changed"
+
+_READ_S = 1.0
+_WRITE_S = 5.0
+_CACHE_TIME_S = 0.25
+_SPREAD_S = 1.0
+_KNOWN_S = 60.0
+_KNOWN_MAX = 10_000
+
+Subscribe = Callable[[str], AsyncIterator[bytes | None]]
+
+
+class _Log(Protocol):
+    def warning(self, event: str, **fields: Any) -> Any: ...
+
+
+class SafetyService:
+    """May this tenant trade on this exchange now?"""
+
+    def __init__(
+        self,
+        records: Records,
+        link: Link,
+        limiter: Limiter,
+        bus: Bus,
+        clock: Clock,
+        *,
+        log: _Log | None = None,
+        subscribe: Subscribe | None = None,
+        poll_s: float = 0.5,
+    ) -> None:
+        """`subscribe` (CacheService.subscribe) makes changes by other processes arrive at once
+        instead of with the next poll.
+        """
+        self._store = SwitchStore(records, read_s=_READ_S, write_s=_WRITE_S)
+        self._link = link
+        self._limiter = limiter
+        self._permits = Permits(link)
+        self._bus = bus
+        self._clock = clock
+        self._log = log
+        self._subscribe = subscribe
+        self._poll_s = poll_s
+        self._board = Board()
+        self._read_at_us: int | None = None
+        self._arriving: Counter[str] = Counter()
+        self._known: OrderedDict[str, float] = OrderedDict()
+        self._refreshing: asyncio.Task[None] | None = None
+        self._nudge = asyncio.Event()
+
+    async def load(self) -> None:
+        """Read the truth once before anything trades; raises STORAGE_UNAVAILABLE."""
+        await self._refresh()
+
+    async def run(self) -> None:
+        """Follow the truth and renew permits until cancelled; run it in a Supervisor loop."""
+        async with asyncio.TaskGroup() as loops:
+            loops.create_task(self._poll())
+            if self._subscribe is not None:
+                loops.create_task(self._follow(self._subscribe))
+
+    async def admit_order(self, tenant_id: str, tier: Tier, exchange_id: str) -> Admission:
+        """Spend one request and one order, or raise: TRADING_HALTED, RATE_LIMIT_EXCEEDED with
+        `retryAfter` (s), or STORAGE_UNAVAILABLE and PROVIDER_UNAVAILABLE when nobody can tell.
+
+        One round trip; a second and a reading of the truth when there is no permit.
+        """
+        self._know(tenant_id)
+        self._refuse_if_known_halted(tenant_id, exchange_id)
+        answer = await self._limiter.admit_order(tenant_id, tier, exchange_id)
+        if answer.admission is None:
+            await self._permit(tenant_id, exchange_id)
+            answer = await self._limiter.admit_order(tenant_id, tier, exchange_id)
+        if answer.admission is None:
+            raise _halted(
+                "Trading is halted: no permit could be had from the cache, which may remember a"
+                " later activation than the records do. Activate and release the switch to settle"
+                " it.",
+                None,
+            )
+        if not answer.admission.allowed:
+            raise _limited(answer.admission)
+        return answer.admission
+
+    def may_send(self, tenant_id: str, exchange_id: str) -> None:
+        """Raise TRADING_HALTED unless an order may leave this instant. Looks at memory only."""
+        if self._arriving:
+            self._refuse_if_arriving(tenant_id, exchange_id)
+        denial = may_trade(self._board, tenant_id, exchange_id, self._clock.monotonic())
+        if denial is not None:
+            raise _halted(denial.message, denial.state)
+
+    async def activate(self, scope: Scope, *, reason: str, actor: str) -> SwitchState:
+        """Halt the scope: durable when this returns, refused here from the first moment.
+
+        Raises STORAGE_UNAVAILABLE when it could not be made durable.
+        """
+        checked_words(reason, actor)
+        now = self._clock.now()
+
+        def decide(stored: SwitchState) -> SwitchState:
+            return activated(self._latest(stored), reason=reason, actor=actor, now=now)
+
+        name = str(scope)
+        self._arriving[name] += 1
+        try:
+            state = await self._store.change(scope, decide)
+            self._learn([state])
+        finally:
+            self._arriving[name] -= 1
+            self._arriving += Counter()  # drops what has come down to zero
+        await self._spread(state)
+        return state
+
+    async def release(self, scope: Scope, *, epoch: int, reason: str, actor: str) -> SwitchState:
+        """Let the scope trade again; raises CONFLICT unless `epoch` is that of its activation."""
+        checked_words(reason, actor)
+        now = self._clock.now()
+
+        def decide(stored: SwitchState) -> SwitchState:
+            latest = self._latest(stored)
+            return released(latest, epoch=epoch, reason=reason, actor=actor, now=now)
+
+        state = await self._store.change(scope, decide)
+        self._learn([state])
+        await self._spread(state)
+        return state
+
+    async def status(self, tenant_id: str) -> list[SwitchState]:
+        """The switches that bear on a tenant, freshly read: platform, each exchange, its own."""
+        await self._refresh()
+        scopes = (PLATFORM, *map(exchange_scope, ExchangeId), tenant_scope(tenant_id))
+        return [self._board.states.get(str(scope), untouched(scope)) for scope in scopes]
+
+    async def _poll(self) -> None:
+        while True:
+            try:
+                await self._refresh()
+                if self._read_at_us is not None:
+                    await self._permits.issue(self._busy(), self._board, self._read_at_us)
+            except ServiceError as error:  # the board ages, and soon nothing is sent any more
+                self._warn("kill switches not followed", error)
+            self._nudge.clear()
+            try:
+                async with asyncio.timeout(self._poll_s):
+                    await self._nudge.wait()
+            except TimeoutError:
+                continue
+
+    async def _follow(self, subscribe: Subscribe) -> None:
+        failures = 0
+        while True:
+            try:
+                async for _ in subscribe(CHANNEL):
+                    failures = 0
+                    self._nudge.set()
+            except ServiceError as error:
+                self._warn("kill switch channel lost", error)
+            failures += 1
+            await asyncio.sleep(backoff_s(failures, first_s=0.1, most_s=2.0))
+
+    async def _refresh(self) -> None:
+        """Read the truth; callers at the same time share one reading."""
+        if self._refreshing is None:
+            self._refreshing = asyncio.create_task(self._read_truth(), name="kill-switch-read")
+        await asyncio.shield(self._refreshing)
+
+    async def _read_truth(self) -> None:
+        try:
+            read_at_us = await self._cache_time()
+            read_at_s = self._clock.monotonic()
+            states = await self._store.all()
+        finally:
+            self._refreshing = None
+        self._read_at_us = read_at_us
+        halted = [state for state in self._learn(states, read_at_s) if state.active]
+        for state in halted:  # by another process: its permits are shared, but not all known to it
+            await self._revoke(state)
+
+    async def _cache_time(self) -> int | None:
+        """The cache's clock before the truth is read; None, and so no permits, when it is away."""
+        try:
+            async with asyncio.timeout(_CACHE_TIME_S):
+                return await self._permits.server_us()
+        except (ServiceError, TimeoutError):
+            return None
+
+    async def _permit(self, tenant_id: str, exchange_id: str) -> None:
+        await self._refresh()
+        self._refuse_if_known_halted(tenant_id, exchange_id)
+        if self._read_at_us is not None:
+            await self._permits.issue([tenant_id], self._board, self._read_at_us)
+
+    def _refuse_if_known_halted(self, tenant_id: str, exchange_id: str) -> None:
+        """Like `may_send`, but a board that has only grown old may still be read anew."""
+        if self._arriving:
+            self._refuse_if_arriving(tenant_id, exchange_id)
+        denial = may_trade(self._board, tenant_id, exchange_id, self._clock.monotonic())
+        if denial is not None and denial.state is not None:
+            raise _halted(denial.message, denial.state)
+
+    def _refuse_if_arriving(self, tenant_id: str, exchange_id: str) -> None:
+        scopes = (PLATFORM, exchange_scope(exchange_id), tenant_scope(tenant_id))
+        for name in map(str, scopes):
+            if self._arriving[name]:
+                raise _halted(f"Trading is being halted ({name}).", None)
+
+    def _latest(self, stored: SwitchState) -> SwitchState:
+        return merged(self._board.states.get(str(stored.scope)), stored)
+
+    def _learn(
+        self, states: list[SwitchState], read_at_s: float | None = None
+    ) -> list[SwitchState]:
+        first = self._board.read_at_s is None and read_at_s is not None
+        self._board, news = learned(self._board, states, read_at_s)
+        for state in () if first else news:
+            self._bus.publish(_fact(state))
+        return news
+
+    async def _spread(self, state: SwitchState) -> None:
+        """Tell the cache and the other processes. The truth stands already, so a failure here only
+        means that they learn of it by reading, within 2 s.
+        """
+        try:
+            async with asyncio.timeout(_SPREAD_S):
+                if state.active:
+                    await self._permits.revoke(self._concerned(state), state)
+                elif state.scope.kind is ScopeKind.TENANT:
+                    await self._permits.mirror(state.scope.id, state)
+                await self._link.call("PUBLISH", CHANNEL, str(state.scope))
+        except (ServiceError, TimeoutError) as error:
+            self._warn("kill switch not spread", error)
+
+    async def _revoke(self, state: SwitchState) -> None:
+        try:
+            async with asyncio.timeout(_SPREAD_S):
+                await self._permits.revoke(self._concerned(state), state)
+        except (ServiceError, TimeoutError) as error:
+            self._warn("permits not revoked", error)
+
+    def _concerned(self, state: SwitchState) -> list[str]:
+        if state.scope.kind is ScopeKind.TENANT:
+            return [state.scope.id]
+        return list(self._known)
+
+    def _know(self, tenant_id: str) -> None:
+        self._known[tenant_id] = self._clock.monotonic()
+        self._known.move_to_end(tenant_id)
+        if len(self._known) > _KNOWN_MAX:
+            self._known.popitem(last=False)
+
+    def _busy(self) -> list[str]:
+        """Tenants that ordered within a minute; the others' permits may run out."""
+        since = self._clock.monotonic() - _KNOWN_S
+        while self._known and next(iter(self._known.values())) < since:
+            self._known.popitem(last=False)
+        return list(self._known)
+
+    def _warn(self, event: str, error: Exception) -> None:
+        if self._log is not None:
+            self._log.warning(event, error=str(error) or repr(error))
+
+
+def _halted(message: str, state: SwitchState | None) -> ServiceError:
+    known = {"scope": str(state.scope), "epoch": state.epoch} if state else {}
+    return ServiceError(message, "TRADING_HALTED", metadata=known)
+
+
+def _limited(admission: Admission) -> ServiceError:
+    retry_after = max(1, math.ceil(admission.retry_after_s))
+    return ServiceError(
+        f"The tier allows {admission.limit} {admission.limited_by} a minute; the next is free in"
+        f" {retry_after} s.",
+        "RATE_LIMIT_EXCEEDED",
+        metadata={
+            "retryAfter": retry_after,
+            "limitedBy": admission.limited_by,
+            "limit": admission.limit,
+            "remaining": admission.remaining,
+            "reset": math.ceil(admission.reset_s),
+        },
+    )
+
+
+def _fact(state: SwitchState) -> KillSwitchChanged:
+    assert state.changed_at is not None  # noqa: S101 - only untouched switches have none
+    return KillSwitchChanged(
+        scope=str(state.scope),
+        active=state.active,
+        epoch=state.epoch,
+        reason=state.reason,
+        actor=state.actor,
+        event_at=state.changed_at,
+    )
