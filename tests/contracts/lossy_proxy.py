@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 
 class LossyProxy:
     """Forwards requests; of the next `lose` requests that hold `only`, the server does the work and
-    the client never hears of it. With `refuse` set, connections are closed without an answer.
+    the client never hears of it. `after_loss` runs before the client can try again. With
+    `refuse` set, connections are closed without an answer.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -17,6 +18,7 @@ class LossyProxy:
         self.only = b""
         self.lost = 0
         self.refuse = False
+        self.after_loss: Callable[[], Awaitable[object]] | None = None
 
     async def serve(self, client: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
         """One connection of the client, request by request."""
@@ -36,6 +38,8 @@ class LossyProxy:
             if self.lose and self.only in request:
                 self.lose -= 1
                 self.lost += 1
+                if self.after_loss:
+                    await self.after_loss()
                 return
             answer.write(response)
             await answer.drain()

@@ -74,6 +74,25 @@ async def test_a_real_conflict_found_after_a_lost_answer_stays_one(pair: Pair, r
     assert (pair.proxy.lost, error.code, error.metadata["found"]) == (1, "CONFLICT", 1)
 
 
+@pytest.mark.parametrize("meanwhile", ["overwritten", "removed"])
+async def test_a_write_that_won_and_was_undone_before_the_retry_is_not_called_a_conflict(
+    pair: Pair, row: Record, meanwhile: str
+) -> None:
+    await pair.truth.put(ORDERS, row, expect=ABSENT)
+
+    async def undo() -> None:
+        if meanwhile == "removed":
+            await pair.truth.delete(ORDERS, row.key, expect=2)
+        else:
+            await pair.truth.put(ORDERS, row, expect=2)
+
+    lose(pair, WRITE)
+    pair.proxy.after_loss = undo
+    error = await refusal(pair.records.put(ORDERS, row, expect=1))
+    pair.proxy.after_loss = None
+    assert (error.code, error.metadata) == ("STORAGE_UNAVAILABLE", {"maybeWritten": True})
+
+
 async def test_a_transaction_whose_answer_was_lost_is_done_once(pair: Pair, row: Record) -> None:
     counter = Record(key=row.key, data={})
     lose(pair, TRANSACTION)

@@ -18,7 +18,7 @@ import msgspec
 
 from trading_platform.kit.clock import Clock, SystemClock
 from trading_platform.storage import dynamodb_items as items
-from trading_platform.storage.records import Delete, Key, Page, Put, Record, Write
+from trading_platform.storage.records import ABSENT, Delete, Key, Page, Put, Record, Write
 from trading_platform.storage.rows import (
     Prepared,
     Query,
@@ -123,11 +123,8 @@ class DynamoDBRecords:
         try:
             answer = await self._calls.run(lambda: self._client.update_item(**request), writes=True)
         except items.ConditionFailed as failed:
-            found = failed.items[0] or {}
-            if not (failed.resent and found.get(items.WRITE_ID, {}).get("S") == write_id):
-                version = items.version_of(found, self._now_s())
-                raise conflict(prepared.write, version) from failed
-            return msgspec.structs.replace(record, version=int(found["version"]["N"]))
+            version = self._settle_put(prepared.write, failed, write_id)
+            return msgspec.structs.replace(record, version=version)
         version = int(answer["Attributes"]["version"]["N"])
         return msgspec.structs.replace(record, version=version)
 
@@ -203,6 +200,22 @@ class DynamoDBRecords:
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
         after = items.cursor_at(answer["LastEvaluatedKey"], query.index).encode()
         return Page(records=tuple(records), after=after)
+
+    def _settle_put(self, write: Write, failed: items.ConditionFailed, write_id: str) -> int:
+        """The version our own earlier try gave the row, or the refusal that is true."""
+        found = failed.items[0] or {}
+        version = items.version_of(found, self._now_s())
+        if failed.resent:
+            if found.get(items.WRITE_ID, {}).get("S") == write_id:
+                return int(found["version"]["N"])
+            if version == ABSENT or version > (write.expect or 0) + 1:
+                # Our earlier try may have won and been overwritten or removed since.
+                raise unavailable(
+                    "DynamoDB lost an answer and the row has moved on since;"
+                    " read it before you decide again.",
+                    maybe_written=True,
+                ) from failed
+        raise conflict(write, version) from failed
 
     def _first_conflict(
         self, prepared: Sequence[Prepared], failed: items.ConditionFailed
