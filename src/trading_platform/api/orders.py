@@ -1,0 +1,315 @@
+"""/v1/orders: submit, look, cancel."""
+
+from datetime import datetime
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Annotated
+
+import msgspec
+
+from trading_platform.api.fields import CursorText, DecimalText, SymbolText, check_symbol, positive
+from trading_platform.api.ports import Services
+from trading_platform.api.routes import Answer, Call, Limit, Nothing, Route
+from trading_platform.kit.decimals import plain
+from trading_platform.kit.errors import ServiceError
+from trading_platform.market.instruments import ExchangeId
+from trading_platform.market.orders import (
+    Fill,
+    Liquidity,
+    Order,
+    OrderRequest,
+    OrderStatus,
+    OrderType,
+    Side,
+    TimeInForce,
+)
+from trading_platform.tenants.model import Permission
+
+_AVERAGE_STEP = Decimal("1e-12")
+
+
+class SubmitOrder(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
+):
+    """What to trade. Leave `price` out for a MARKET order."""
+
+    exchange_id: ExchangeId
+    symbol: SymbolText
+    side: Side
+    order_type: OrderType
+    quantity: DecimalText
+    price: DecimalText | None = None
+    time_in_force: TimeInForce = TimeInForce.GTC
+    post_only: bool = False
+
+
+class ListOrders(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
+):
+    """Which orders; `open` means: not in a final state."""
+
+    status: OrderStatus | None = None
+    open_only: bool = msgspec.field(default=False, name="open")
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1000, description="1 to 1000")] = 50
+    after: CursorText | None = None
+
+
+class FillView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One execution."""
+
+    trade_id: str
+    price: str
+    quantity: str
+    fee: str
+    fee_currency: str
+    liquidity: Liquidity
+    event_at: datetime
+
+
+class OrderView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """An order as it stands by the evidence. `status` UNKNOWN: nobody knows yet, and it is being
+    looked up.
+    """
+
+    order_id: str
+    client_order_id: str
+    exchange_order_id: str | None
+    exchange_id: ExchangeId
+    symbol: str
+    side: Side
+    order_type: OrderType
+    time_in_force: TimeInForce
+    post_only: bool
+    quantity: str
+    price: str | None
+    status: OrderStatus
+    filled_quantity: str
+    remaining_quantity: str
+    average_price: str | None
+    reason: str | None
+    fills: tuple[FillView, ...]
+    created_at: datetime
+    updated_at: datetime
+
+
+class OrderList(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Orders, newest first; `after` leads to more."""
+
+    orders: tuple[OrderView, ...]
+    after: str | None
+
+
+class FillList(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The fills of one order."""
+
+    order_id: str
+    fills: tuple[FillView, ...]
+
+
+def request_of(body: SubmitOrder) -> OrderRequest:
+    """The request in our own words; INVALID_REQUEST when its parts contradict each other."""
+    check_symbol(body.symbol)
+    market = body.order_type is OrderType.MARKET
+    if market and body.price is not None:
+        raise ServiceError("`price`: a MARKET order has none.", "INVALID_REQUEST")
+    if not market and body.price is None:
+        raise ServiceError("`price`: a LIMIT order needs one.", "INVALID_REQUEST")
+    if body.post_only and (market or body.time_in_force is not TimeInForce.GTC):
+        raise ServiceError("`postOnly` needs a LIMIT order with GTC.", "INVALID_REQUEST")
+    return OrderRequest(
+        exchange_id=body.exchange_id,
+        symbol=body.symbol,
+        side=body.side,
+        order_type=body.order_type,
+        quantity=positive(body.quantity, "quantity"),
+        price=None if body.price is None else positive(body.price, "price"),
+        time_in_force=body.time_in_force,
+        post_only=body.post_only,
+    )
+
+
+def fill_view(fill: Fill) -> FillView:
+    """A fill as the API shows it."""
+    return FillView(
+        trade_id=fill.trade_id,
+        price=plain(fill.price),
+        quantity=plain(fill.quantity),
+        fee=plain(fill.fee),
+        fee_currency=fill.fee_currency,
+        liquidity=fill.liquidity,
+        event_at=fill.event_at,
+    )
+
+
+def order_view(order: Order) -> OrderView:
+    """An order as the API shows it; decimals are plain strings, the average has 12 places."""
+    average = order.average_price
+    return OrderView(
+        order_id=order.order_id,
+        client_order_id=order.client_order_id,
+        exchange_order_id=order.exchange_order_id,
+        exchange_id=order.exchange_id,
+        symbol=order.symbol,
+        side=order.side,
+        order_type=order.order_type,
+        time_in_force=order.time_in_force,
+        post_only=order.post_only,
+        quantity=plain(order.quantity),
+        price=None if order.price is None else plain(order.price),
+        status=order.status,
+        filled_quantity=plain(order.filled_quantity),
+        remaining_quantity=plain(order.remaining_quantity),
+        average_price=None
+        if average is None
+        else plain(average.quantize(_AVERAGE_STEP, ROUND_HALF_EVEN)),
+        reason=order.reason,
+        fills=tuple(fill_view(fill) for fill in order.fills),
+        created_at=order.created_at,
+        updated_at=order.updated_at,
+    )
+
+
+_UNANSWERED = (OrderStatus.SUBMITTING, OrderStatus.UNKNOWN)
+_REFUSED = {OrderStatus.REJECTED: "ORDER_REJECTED", OrderStatus.DENIED: "ORDER_DENIED"}
+
+
+def submitted(order: Order) -> Answer:
+    """201 when the exchange's answer is known, 202 when nobody knows; a refusal is a problem."""
+    if order.status in _REFUSED:
+        raise ServiceError(
+            order.reason or "The order was refused without a reason.",
+            _REFUSED[order.status],
+            metadata={"orderId": order.order_id, "status": order.status.value},
+        )
+    status = 202 if order.status in _UNANSWERED else 201
+    return Answer(order_view(order), status, headers={"Location": f"/v1/orders/{order.order_id}"})
+
+
+async def submit_order(services: Services, call: Call[Nothing, SubmitOrder]) -> Answer:
+    """Submit once per Idempotency-Key."""
+    request = request_of(call.body)
+    started = services.clock.monotonic()
+    order = await services.orders.submit(call.caller.tenant_id, request, call.idempotency_key)
+    _measure(services, order, services.clock.monotonic() - started)
+    return submitted(order)
+
+
+def _measure(services: Services, order: Order, took_s: float) -> None:
+    account = {"tenant_id": order.tenant_id, "exchange_id": order.exchange_id.value}
+    accepted = order.status not in (*_UNANSWERED, *_REFUSED, OrderStatus.NOT_PLACED)
+    services.metrics.record("OrderSubmissionLatency", took_s, **account)
+    services.metrics.record("OrderSuccessRate", float(accepted), **account)
+
+
+async def list_orders(services: Services, call: Call[ListOrders, Nothing]) -> Answer:
+    """The caller's orders."""
+    query = call.query
+    orders, after = await services.orders.list_orders(
+        call.caller.tenant_id,
+        status=query.status,
+        open_only=query.open_only,
+        limit=query.limit,
+        after=query.after,
+    )
+    return Answer(OrderList(orders=tuple(order_view(order) for order in orders), after=after))
+
+
+async def get_order(services: Services, call: Call[Nothing, Nothing]) -> Answer:
+    """One order."""
+    return Answer(order_view(await _order(services, call)))
+
+
+async def get_fills(services: Services, call: Call[Nothing, Nothing]) -> Answer:
+    """Its fills."""
+    order = await _order(services, call)
+    fills = tuple(fill_view(fill) for fill in order.fills)
+    return Answer(FillList(order_id=order.order_id, fills=fills))
+
+
+async def cancel_order(services: Services, call: Call[Nothing, Nothing]) -> Answer:
+    """Ask for its end; asking again is fine."""
+    order = await services.orders.cancel(call.caller.tenant_id, call.path["orderId"])
+    waiting = order.status in (OrderStatus.CANCEL_PENDING, *_UNANSWERED)
+    return Answer(order_view(order), 202 if waiting else 200)
+
+
+async def _order(services: Services, call: Call[Nothing, Nothing]) -> Order:
+    return await services.orders.get(call.caller.tenant_id, call.path["orderId"])
+
+
+ROUTES = (
+    Route(
+        method="POST",
+        path="/v1/orders",
+        operation="submitOrder",
+        handler=submit_order,
+        summary="Submit an order once; 202 means that the exchange has not answered yet",
+        tag="orders",
+        permission=Permission.TRADE,
+        limit=Limit.ORDER,
+        body=SubmitOrder,
+        idempotent=True,
+        answers={201: OrderView, 202: OrderView},
+        errors=(
+            "NOT_FOUND",
+            "IDEMPOTENCY_CONFLICT",
+            "ORDER_DENIED",
+            "ORDER_REJECTED",
+            "TRADING_HALTED",
+            "EXCHANGE_UNAVAILABLE",
+        ),
+        example={
+            "exchangeId": "BINANCE",
+            "symbol": "BTC-USDT",
+            "side": "BUY",
+            "orderType": "LIMIT",
+            "quantity": "0.001",
+            "price": "60000",
+            "timeInForce": "GTC",
+        },
+    ),
+    Route(
+        method="GET",
+        path="/v1/orders",
+        operation="listOrders",
+        handler=list_orders,
+        summary="List orders, newest first",
+        tag="orders",
+        permission=Permission.READ,
+        query=ListOrders,
+        answers={200: OrderList},
+    ),
+    Route(
+        method="GET",
+        path="/v1/orders/{orderId}",
+        operation="getOrder",
+        handler=get_order,
+        summary="One order as it stands by the evidence",
+        tag="orders",
+        permission=Permission.READ,
+        answers={200: OrderView},
+        errors=("NOT_FOUND",),
+    ),
+    Route(
+        method="DELETE",
+        path="/v1/orders/{orderId}",
+        operation="cancelOrder",
+        handler=cancel_order,
+        summary="Cancel an order; 202 means that the exchange has not confirmed its end yet",
+        tag="orders",
+        permission=Permission.TRADE,
+        limit=Limit.STOPPING,
+        answers={200: OrderView, 202: OrderView},
+        errors=("NOT_FOUND", "CONFLICT", "EXCHANGE_UNAVAILABLE"),
+    ),
+    Route(
+        method="GET",
+        path="/v1/orders/{orderId}/fills",
+        operation="listFills",
+        handler=get_fills,
+        summary="The fills of an order",
+        tag="orders",
+        permission=Permission.READ,
+        answers={200: FillList},
+        errors=("NOT_FOUND",),
+    ),
+)

@@ -1,0 +1,82 @@
+"""Every refusal as a problem document (RFC 9457), and validation errors as sentences."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from trading_platform.kit.errors import CODES, ServiceError
+from trading_platform.observability.redaction import clean
+
+CONTENT_TYPE = "application/problem+json"
+_PATH = re.compile(r" - at `(?P<where>[^`]+)`$")
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """What went wrong and what to do. `code` is a row of docs/errors.md; `message` is `detail`."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    message: str
+    detail: str
+    help: str
+    retryable: bool
+    correlation_id: str
+    retry_after: int | None = None
+    """Whole seconds to wait before trying again."""
+    metadata: dict[str, Any] | None = None
+
+
+def problem_of(error: ServiceError, correlation_id: str) -> Problem:
+    """The document that says `error`; secrets in its metadata are masked."""
+    row = CODES[error.code]
+    metadata = clean(error.metadata)
+    retry_after = metadata.pop("retryAfter", None)
+    return Problem(
+        type=f"urn:trading-platform:error:{error.code}",
+        title=error.code.replace("_", " ").capitalize(),
+        status=row.status_code,
+        code=error.code,
+        message=error.message,
+        detail=error.message,
+        help=row.help,
+        retryable=row.retryable,
+        correlation_id=correlation_id,
+        retry_after=None if retry_after is None else max(1, round(float(retry_after) + 0.5)),
+        metadata=metadata or None,
+    )
+
+
+def unexpected() -> ServiceError:
+    """What a caller hears of an error that nobody foresaw: nothing of its inside."""
+    return ServiceError("Something went wrong on our side; it is logged.", "INTERNAL")
+
+
+def descriptions(struct: type[msgspec.Struct]) -> dict[str, str]:
+    """JSON field name -> what it must be, from the annotations of `struct`."""
+    found = {}
+    for field in msgspec.structs.fields(struct):
+        schema = msgspec.json.schema(field.type)
+        for part in (schema, *schema.get("anyOf", ())):
+            if "description" in part and "$ref" not in part:
+                found[field.encode_name] = part["description"]
+    return found
+
+
+def sentence(error: msgspec.DecodeError, hints: Mapping[str, str]) -> str:
+    """A person's sentence for a decoding error, naming the field."""
+    text = str(error)
+    if not isinstance(error, msgspec.ValidationError):
+        return f"The body is not valid JSON: {text}."
+    match = _PATH.search(text)
+    if match is None:
+        return text.replace("Object", "The body", 1).replace("`object`", "a JSON object") + "."
+    where = match["where"].removeprefix("$").removeprefix(".")
+    what = text[: match.start()]
+    if "matching regex" in what:
+        what = "has another form"
+    hint = hints.get(where.split(".")[0].split("[")[0])
+    return f"`{where}`: {what}." if hint is None else f"`{where}`: {what}. It must be {hint}."
