@@ -1,9 +1,9 @@
 """What may be concluded from what an exchange said, and what to ask next. Pure.
 
 1. A failed look-up is no evidence: it never counts, however often it happens.
-2. "Not found" counts only after the request can no longer be accepted: both `acceptance_window_s`
-   and CLOCK_MARGIN_S have passed since the latest moment at which it can have been signed, on the
-   wall clock (which survives a restart) and on the monotonic one (which cannot jump).
+2. "Not found" counts only after the request can no longer be accepted: `acceptance_window_s` and
+   CLOCK_MARGIN_S have passed since the answer stayed out, which is after the signing. The
+   monotonic clock counts, for it cannot jump; a restart starts the count again.
 3. Even then open orders and recent orders must not show it, and a cancel by client id must find
    nothing (Coinbase answers 404 also for what is not visible yet).
 4. An order that the exchange has shown before ends as canceled only after it was missing
@@ -11,10 +11,10 @@
 """
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 
-from trading_platform.market.orders import Order, OrderReport, OrderStatus, OrderType, TimeInForce
+from trading_platform.market.orders import Order, OrderReport, OrderType, TimeInForce
 from trading_platform.orders.machine import is_closed, is_placed, lacks_fills
 
 CLOCK_MARGIN_S = 2.0
@@ -71,14 +71,9 @@ def pause_s(step: Step, attempts: int) -> float | None:
     return float(min(longest, first * 2 ** min(attempts, 20)))
 
 
-def can_still_arrive(order: Order, window_s: float, now: datetime, watched_s: float) -> bool:
-    """Whether the submission may yet be accepted; `watched_s`: monotonic time we have known of it
-    unanswered.
-    """
-    span_s = window_s + CLOCK_MARGIN_S
-    if order.status == OrderStatus.SUBMITTING or order.sent_at is None:
-        return True
-    return watched_s <= span_s or now <= order.sent_at + timedelta(seconds=span_s)
+def can_still_arrive(window_s: float, unanswered_s: float) -> bool:
+    """Whether a submission that has been unanswered for so long may yet be accepted."""
+    return unanswered_s <= window_s + CLOCK_MARGIN_S
 
 
 def find(order: Order, reports: Iterable[OrderReport]) -> OrderReport | None:

@@ -48,16 +48,10 @@ class Inquiry:
     ) -> tuple[Order, CancelOutcome]:
         """Ask for its end; whatever is not a full answer is looked up."""
         outcome = await trading.cancel(order, instrument)
-        if isinstance(outcome, Accepted) and outcome.report.filled_notional is not None:
+        if isinstance(outcome, Accepted):
             at = self._now()
             return await self._ledger.record(order, Reported(report=outcome.report, at=at)), outcome
-        order, answer = await self.look_up(trading, instrument, order)
-        # An acknowledgement that is silent about fills counts only when nothing better is left:
-        # Coinbase forgets an order that was canceled without fills.
-        if isinstance(outcome, Accepted) and isinstance(answer, NotFound):
-            order = await self._ledger.record(
-                order, Reported(report=outcome.report, at=self._now())
-            )
+        order, _ = await self.look_up(trading, instrument, order)
         if isinstance(outcome, Rejected) and outcome.retry_after_s is None:
             reason = f"{outcome.code}: {outcome.message}"
             order = await self._ledger.record(order, CancelRefused(reason=reason, at=self._now()))

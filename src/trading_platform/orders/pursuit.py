@@ -40,9 +40,8 @@ class Pursuit:
         self._on_answered(order)
         if not isinstance(answer, NotFound) or order.status != OrderStatus.UNKNOWN:
             return
-        watched_s = self._clock.monotonic() - watched.since
-        window_s = trading.acceptance_window_s
-        if not can_still_arrive(order, window_s, self._clock.now(), watched_s):
+        unanswered_s = self._clock.monotonic() - watched.since
+        if not can_still_arrive(trading.acceptance_window_s, unanswered_s):
             await self._inquiry.conclude_not_placed(trading, instrument, order)
         elif order.cancel_requested:
             await self._inquiry.cancel(trading, instrument, order)

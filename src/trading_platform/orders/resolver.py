@@ -171,6 +171,8 @@ class Resolver:
     async def _ask_account(self, account: Account) -> None:
         due = self._watch.due(account, self._clock.monotonic(), ROUND_ORDERS_MAX)
         for watched in due:
+            if not self._watch.is_current(watched):
+                continue
             if watched.order.order_id in self._in_flight:
                 watched.due = self._clock.monotonic() + TICK_S
                 continue

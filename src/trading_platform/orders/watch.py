@@ -61,11 +61,13 @@ class Watchlist:
         if not orders:
             self._accounts.pop(account, None)
 
+    def is_current(self, watched: Watched) -> bool:
+        """Whether the question still stands: an answer may have come from elsewhere."""
+        orders = self._accounts.get(account_of(watched.order), {})
+        return orders.get(watched.order.order_id) is watched
+
     def postpone(self, watched: Watched, now: float) -> None:
         """Ask again after the next longer pause, or never when the step has no more."""
-        current = self._accounts.get(account_of(watched.order), {}).get(watched.order.order_id)
-        if current is not watched:
-            return
         watched.attempts += 1
         pause = pause_s(watched.step, watched.attempts)
         if pause is None:

@@ -39,7 +39,8 @@ HANG = "hang"
 
 class ScriptedExchange:
     """Implements Trading. Each `place` takes the next word of `script` (ANSWER when empty), or
-    a number: the request is accepted that many seconds later, and no answer comes.
+    a number: the request is accepted that many seconds later, and no answer comes. After HANG
+    and `answer_now` the next word says which answer comes.
     """
 
     exchange_id = ExchangeId.BINANCE
@@ -53,6 +54,7 @@ class ScriptedExchange:
         self.trades: dict[str, list[Fill]] = {}
         self.asked: list[str] = []
         self.down = False
+        self.look_ups_down = False
         self.blind_until = 0.0
         self.lists_blind_until = 0.0
         self.cancel_script: deque[CancelOutcome | str] = deque()
@@ -74,6 +76,7 @@ class ScriptedExchange:
         report = self._accept(order)
         if word == HANG:
             await self.answer_now.wait()
+            word = self.script.popleft() if self.script else ANSWER
         return Unknown("connection reset") if word == LOSE_ANSWER else Accepted(report)
 
     async def cancel(self, order: Order, instrument: Instrument) -> CancelOutcome:
@@ -91,7 +94,7 @@ class ScriptedExchange:
 
     async def look_up(self, order: Order, instrument: Instrument) -> LookUp:
         self.asked.append("look up")
-        if self.down:
+        if self.down or self.look_ups_down:
             return LookUpFailed("503")
         report = self._find(order)
         if report is None or self.clock.monotonic() < self.blind_until:

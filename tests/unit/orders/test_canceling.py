@@ -125,3 +125,13 @@ async def test_cancel_while_in_flight_waits_for_the_answer_and_then_cancels(hous
     house.exchange.answer_now.set()
     assert (await canceling).status == OrderStatus.CANCELED
     assert (await submitting).order_id == order.order_id
+
+
+async def test_cancel_of_an_unknown_order_is_pressed_although_look_ups_lag(house: House) -> None:
+    order = await submit(house, LOSE_ANSWER)
+    house.exchange.blind_until = 1000.0
+    house.exchange.cancel_script.append(LOSE_REQUEST)
+    waiting = await house.manager.cancel("tenant-1", order.order_id)
+    assert waiting.status == OrderStatus.UNKNOWN
+    await house.let_pass(3)
+    assert (await house.stored(order)).status == OrderStatus.CANCELED

@@ -196,3 +196,12 @@ def test_every_status_has_a_row_and_filled_has_no_way_out() -> None:
     assert set(MOVES) == set(OrderStatus)
     assert MOVES[OrderStatus.FILLED] == frozenset()
     assert OrderStatus.SUBMITTING not in {move for moves in MOVES.values() for move in moves}
+
+
+def test_first_word_on_a_fill_stands() -> None:
+    again = a_fill(trade_id="1", quantity=Decimal("0.004"), fee=Decimal(9))
+    order = after(
+        filled(("1", "0.004")),
+        FillReported(exchange_order_id="31400271", fills=(again,), at=LATER),
+    )
+    assert order.fills[0].fee == Decimal("0.000004")

@@ -169,11 +169,96 @@ async def test_report_of_a_user_stream_is_recorded_and_foreign_ones_are_left(hou
 
 
 async def test_market_order_is_filled_soon_after_its_acceptance(house: House) -> None:
+    await submit(house, key="resting")
+    await house.let_pass(1)
     order = await house.manager.submit("tenant-1", market(), "key-1")
-    house.exchange.trade(house.exchange.placed[0], "0.01")
+    house.exchange.trade(house.exchange.placed[1], "0.01")
     await house.let_pass(2)
     done = await house.stored(order)
     assert (done.status, len(done.fills)) == (OrderStatus.FILLED, 1)
+
+
+async def test_order_still_being_sent_is_not_asked_about(house: House) -> None:
+    house.exchange.script.append(HANG)
+    task = asyncio.create_task(house.manager.submit("tenant-1", a_request(), "key-1"))
+    await house.exchange.arrived.wait()
+    await house.let_pass(5)
+    (order,), _ = await house.manager.list_orders("tenant-1")
+    assert order.status == OrderStatus.SUBMITTING
+    assert house.exchange.asked == []
+    house.exchange.answer_now.set()
+    await task
+
+
+async def test_window_counts_from_the_missing_answer_not_from_the_intent(house: House) -> None:
+    house.exchange.script.extend([HANG, LOSE_ANSWER])
+    task = asyncio.create_task(house.manager.submit("tenant-1", a_request(), "key-1"))
+    await house.exchange.arrived.wait()
+    house.exchange.forget(house.exchange.placed[0])
+    await house.let_pass(40)
+    house.exchange.answer_now.set()
+    order = await task
+    await house.let_pass(8)
+    assert (await house.stored(order)).status == OrderStatus.UNKNOWN
+    await house.let_pass(15)
+    assert (await house.stored(order)).status == OrderStatus.NOT_PLACED
+
+
+async def test_failed_look_ups_do_not_lengthen_an_absence(house: House) -> None:
+    order = await submit(house)
+    report = house.exchange.placed[0]
+    house.exchange.forget(report)
+    await house.let_pass(1)
+    house.exchange.look_ups_down = True
+    await house.let_pass(60)
+    assert (await house.stored(order)).status == OrderStatus.OPEN
+
+
+async def test_absence_starts_anew_when_the_order_was_seen_between(house: House) -> None:
+    order = await submit(house)
+    report = house.exchange.placed[0]
+    for _ in range(4):
+        house.exchange.forget(report)
+        await house.let_pass(6)
+        house.exchange.placed.append(report)
+        await house.let_pass(6)
+    assert (await house.stored(order)).status == OrderStatus.OPEN
+    assert "recent orders" not in house.exchange.asked
+
+
+async def test_last_fills_of_a_forgotten_order_are_counted(house: House) -> None:
+    order = await submit(house)
+    report = house.exchange.placed[0]
+    house.exchange.forget(house.exchange.trade(report, "0.004"))
+    await house.let_pass(30)
+    gone = await house.stored(order)
+    assert (gone.status, len(gone.fills)) == (OrderStatus.CANCELED, 1)
+
+
+async def test_fills_still_owed_at_a_restart_are_fetched_after_it(house: House) -> None:
+    order = await submit(house)
+    done = house.exchange.trade(house.exchange.placed[0], "0.01")
+    house.manager.on_report("tenant-1", ExchangeId.BINANCE, done)
+    house.exchange.down = True
+    await house.manager.work_off()
+    assert (await house.stored(order)).status == OrderStatus.FILLED
+    await house.restart()
+    house.exchange.down = False
+    await house.let_pass(5)
+    assert len((await house.stored(order)).fills) == 1
+
+
+async def test_account_opens_again_only_when_all_its_orders_were_looked_up(house: House) -> None:
+    orders = [await submit(house, LOSE_ANSWER, key=f"key-{number}") for number in range(2)]
+    house.exchange.down = True
+    await house.restart()
+    for report in list(house.exchange.placed):
+        with pytest.raises(ServiceError, match="after a restart"):
+            await submit(house, key="key-9")
+        house.manager.on_report("tenant-1", ExchangeId.BINANCE, report)
+        await house.manager.work_off()
+    assert (await submit(house, key="key-9")).status == OrderStatus.OPEN
+    assert {(await house.stored(order)).status for order in orders} == {OrderStatus.OPEN}
 
 
 async def test_restart_while_in_flight_looks_up_before_anything_new(house: House) -> None:
@@ -186,6 +271,7 @@ async def test_restart_while_in_flight_looks_up_before_anything_new(house: House
     await house.restart()
     orders, _ = await house.manager.list_orders("tenant-1")
     assert [order.status for order in orders] == [OrderStatus.UNKNOWN]
+    assert orders[0].reason == "the platform stopped; looking it up"
     with pytest.raises(ServiceError, match="after a restart"):
         await submit(house, key="key-2")
     house.exchange.down = False
