@@ -37,10 +37,10 @@ class _Other(msgspec.Struct):
     """Everything that is neither: acknowledgements, errors, announcements, unknown events."""
 
     e: str = ""
+    s: str = ""
     id: int | str | None = None
     code: int | None = None
     msg: str = ""
-    error: msgspec.Raw | None = None
 
 
 class BinanceMarket:
@@ -93,8 +93,10 @@ class BinanceMarket:
             return
         if other.e == "serverShutdown":
             self.leaving = "the exchange announced its shutdown"
-        elif other.code is not None or other.error is not None:
-            self.refused = other.msg or str(bytes(other.error or b"")[:200])
+        elif other.code is not None:
+            self.refused = other.msg
+        elif other.e == "trade" or (other.s and not other.e):
+            self.garbage += 1  # ours, and not readable
         elif other.e or other.id is None:
             self.unknown += 1
 

@@ -110,7 +110,8 @@ class BinanceTrading:
             report = _read_report(response)
             return Accepted(report) if report else Unknown("the answer could not be read")
         error = try_read(_ERROR, response.body)
-        if error and (error.code, error.msg) == (-2011, "Unknown order sent."):
+        gone = error and (error.code, error.msg) == (-2011, "Unknown order sent.")
+        if gone and response.status < 500:
             return NotFound()
         return refusal(response)
 

@@ -25,7 +25,7 @@ class _Error(msgspec.Struct, frozen=True):
 
 
 class _Frame(msgspec.Struct, frozen=True):
-    event: msgspec.Raw | None = None
+    event: msgspec.Raw = msgspec.Raw()
     status: int | None = None
     error: _Error | None = None
 
@@ -83,6 +83,7 @@ class BinanceUser:
         self.unknown = 0
         self.garbage = 0
         self.leaving: str | None = None
+        self.refused: str | None = None
 
     def login(
         self, fields: Mapping[str, str | int], exchange_symbols: Sequence[str]
@@ -98,11 +99,11 @@ class BinanceUser:
         outer = try_read(_FRAME, frame)
         if outer is None:
             self.garbage += 1
-        elif outer.event is not None:
+        elif outer.event:
             self._read_event(bytes(outer.event), sink)
         elif outer.error is not None:
             # A refused login, or a key that was revoked while we listened.
-            self.leaving = f"{outer.error.code} {outer.error.msg}"[:200]
+            self.refused = f"{outer.error.code} {outer.error.msg}"[:200]
         elif outer.status != 200:
             self.unknown += 1
 

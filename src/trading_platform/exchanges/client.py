@@ -1,6 +1,7 @@
 """The REST shell of one exchange: one session, bounded in every direction, nothing sent twice.
 
-1. No redirects, no cookies (accounts of different tenants share the connections), no retries.
+1. No redirects, no cookies (accounts of different tenants share the connections). A POST is sent
+   at most once; aiohttp repeats a GET or DELETE when a kept connection turns out to be closed.
 2. What happened is a value: an answer, NotSent (provably no byte of the request left) or Lost.
 3. After the exchange has told us to wait, nothing is sent to it until that time has passed.
 """

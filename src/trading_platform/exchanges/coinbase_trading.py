@@ -181,7 +181,7 @@ class CoinbaseTrading:
 
     def read_server_time(self, response: HttpResponse) -> int:
         self.raise_for(response)
-        return int(read(_TIME, response, "its time").epoch * 1000)
+        return round(read(_TIME, response, "its time").epoch * 1000)
 
     def is_clock_refusal(self, outcome: object) -> bool:
         """The request's time was refused: provably not placed."""

@@ -68,6 +68,7 @@ class CoinbaseUser:
         self.unknown = 0
         self.garbage = 0
         self.leaving: str | None = None
+        self.refused: str | None = None
         self._known: dict[str, _Known] = {}
 
     def login(
@@ -99,7 +100,7 @@ class CoinbaseUser:
             case "change":
                 self._changed(it)
             case "error":
-                self.leaving = f"{it.message} {it.reason}".strip()[:200]
+                self.refused = f"{it.message} {it.reason}".strip()[:200]
             case "heartbeat" | "subscriptions" | "activate":
                 pass
             case _:

@@ -118,6 +118,8 @@ class MarketDialect(Protocol):
     garbage: int
     leaving: str | None
     """Why the connection must be replaced, once the exchange has announced it."""
+    refused: str | None
+    """What the exchange said when it refused a subscription."""
 
     def subscribe(self, exchange_symbols: Sequence[str]) -> Sequence[bytes]:
         """Frames to send once connected: best quotes, trades and, where there is one, the
@@ -137,7 +139,9 @@ class UserDialect(Protocol):
 
     exchange_id: ExchangeId
     leaving: str | None
-    """Why the connection must be given up, once the exchange has said so."""
+    """Why the connection must be replaced, once the exchange has announced it."""
+    refused: str | None
+    """What the exchange said when it refused the login or a subscription."""
 
     def login(
         self, fields: Mapping[str, str | int], exchange_symbols: Sequence[str]

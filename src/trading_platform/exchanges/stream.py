@@ -46,6 +46,7 @@ class Conversation(Protocol[S_contra]):
     """What the shell needs of a dialect; one instance a connection."""
 
     leaving: str | None
+    refused: str | None
 
     def decode(self, frame: bytes, sink: S_contra) -> None: ...
 
@@ -147,6 +148,8 @@ class ExchangeStream(Generic[S]):
                 heard, heard_at = link.frames, _now()
             elif _now() - heard_at > self._limits.idle_s:
                 return f"silent for {self._limits.idle_s:g} s"
+            if link.conversation.refused is not None:
+                return f"refused: {link.conversation.refused}"
             if link.conversation.leaving is not None:
                 self._log.info("stream leaves", stream=self._name, why=link.conversation.leaving)
                 return None
