@@ -133,7 +133,7 @@ class ExchangeStream(Generic[S]):
                     return
                 successor = await self._open()
                 if successor is None:
-                    await _wait(current.ended, self._limits.retry_first_s)
+                    await _wait(current.ended, self._limits.retry_most_s / 4)
                     continue
                 retired, current = current, successor
                 await self._overlap(retired, successor)
