@@ -15,7 +15,9 @@ from trading_platform.kit.clock import Clock
 from trading_platform.market.instruments import ExchangeId
 from trading_platform.market.orders import Side
 from trading_platform.simulation import recordings
-from trading_platform.simulation.model import SimulatedInstrument
+from trading_platform.simulation.exchange import SimulatedExchange
+from trading_platform.simulation.journal import Journal
+from trading_platform.simulation.model import FeeRule, SimulatedInstrument
 from trading_platform.simulation.recordings import Recording
 from trading_platform.simulation.replay import (
     Book,
@@ -60,7 +62,7 @@ class Source:
     def __init__(self, exchange_id: ExchangeId, symbol: str, path: Path) -> None:
         self.exchange_id = exchange_id
         self.symbol = symbol
-        self._path = path
+        self.path = path
         self.last_price: Decimal | None = None
         self.rounds = 0
 
@@ -70,7 +72,7 @@ class Source:
         while True:
             self.rounds += 1
             latest_ns = 0
-            for timed in self._path.round():
+            for timed in self.path.round():
                 latest_ns = timed.offset_ns
                 yield Timed(start_ns + latest_ns, timed.event)
             start_ns += latest_ns + SEAM_NS
@@ -166,6 +168,28 @@ def default_markets() -> dict[ExchangeId, tuple[SimulatedInstrument, ...]]:
             _coinbase("BTC-USD", "0.01", "0.00000001"),
             _coinbase("ETH-USD", "0.01", "0.00000001", synthetic=True),
             _coinbase("USDT-USD", "0.00001", "0.01", synthetic=True),
+        ),
+    }
+
+
+def default_exchanges(
+    clock: Clock, journals: Mapping[ExchangeId, Journal] | None = None
+) -> dict[ExchangeId, SimulatedExchange]:
+    """The demo's exchanges: fees of the lowest tier, taken as each exchange takes them."""
+    journals, markets = journals or {}, default_markets()
+    return {
+        ExchangeId.BINANCE: SimulatedExchange(
+            markets[ExchangeId.BINANCE],
+            clock=clock,
+            journal=journals.get(ExchangeId.BINANCE),
+        ),
+        ExchangeId.COINBASE: SimulatedExchange(
+            markets[ExchangeId.COINBASE],
+            clock=clock,
+            fee_maker=Decimal("0.004"),
+            fee_taker=Decimal("0.006"),
+            fee_rule=FeeRule.QUOTE,
+            journal=journals.get(ExchangeId.COINBASE),
         ),
     }
 

@@ -279,8 +279,9 @@ class RecordedPath:
     def round(self) -> Iterator[Timed]:
         """The starting book, then everything after it, once."""
         yield Timed(0, self.start)
-        for timed in self._recorded():
-            if not isinstance(timed.event, Book):
+        for number, timed in enumerate(self._recorded()):
+            # A later snapshot (the recorder had to connect again) is a part of what happened.
+            if number > 0 or not isinstance(timed.event, Book):
                 yield timed
 
     def _recorded(self) -> Iterator[Timed]:

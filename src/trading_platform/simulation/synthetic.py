@@ -102,7 +102,8 @@ class SyntheticPath:
             yield after
         else:
             yield Levels(_changed(before.bids, after.bids), _changed(before.asks, after.asks))
-        if draw.random() < self._shape.trades_per_step:
+        # The first step trades always, so that there is a last price from the start.
+        if draw.random() < self._shape.trades_per_step or not before.bids:
             side = draw.choice((Side.BUY, Side.SELL))
             price = (after.asks if side is Side.BUY else after.bids)[0][0]
             yield Trade(price, self._quantity(draw, 0.1), side)

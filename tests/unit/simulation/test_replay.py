@@ -10,6 +10,7 @@ import pytest
 from trading_platform.market.instruments import ExchangeId
 from trading_platform.market.orders import Side
 from trading_platform.simulation import recordings
+from trading_platform.simulation.book import BookSide
 from trading_platform.simulation.recordings import Line, Recording, read_lines
 from trading_platform.simulation.replay import (
     Book,
@@ -31,26 +32,26 @@ ALL = (
 
 
 class Ladder:
-    """A plain book: applies levels one by one, as an exchange does."""
+    """The exchange's own book sides, fed level by level."""
 
     def __init__(self, book: Book) -> None:
-        self.bids, self.asks = dict(book.bids), dict(book.asks)
+        self.bids, self.asks = BookSide(Side.BUY), BookSide(Side.SELL)
+        self.apply(Levels(book.bids, book.asks))
 
     def apply(self, levels: Levels) -> None:
         for changes, side in ((levels.bids, self.bids), (levels.asks, self.asks)):
             for price, quantity in changes:
-                if quantity:
-                    side[price] = quantity
-                else:
-                    side.pop(price, None)
+                side.set_external(price, quantity)
 
     @property
     def best_bid(self) -> Decimal:
-        return max(self.bids)
+        assert self.bids.best is not None
+        return self.bids.best
 
     @property
     def best_ask(self) -> Decimal:
-        return min(self.asks)
+        assert self.asks.best is not None
+        return self.asks.best
 
 
 def path(recording: Recording) -> RecordedPath:
@@ -147,8 +148,8 @@ def test_the_rebuilt_eth_book_equals_the_recorded_best_quotes_of_the_same_update
             if same is not None:
                 compared += 1
                 assert (same.b, same.a) == (ladder.best_bid, ladder.best_ask)
-                assert same.bid_quantity == ladder.bids[same.b]
-                assert same.ask_quantity == ladder.asks[same.a]
+                assert same.bid_quantity == ladder.bids.total(same.b)
+                assert same.ask_quantity == ladder.asks.total(same.a)
     assert compared > 100
 
 
