@@ -70,9 +70,9 @@ async def _run() -> dict[str, Any]:
 
 def _compare(runs: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
     rates: dict[str, Any] = {name: rate(rounds, COUNT) for name, rounds in runs.items()}
-    rates["share_of_limit"] = ratio(rates["pipeline"], rates["limit"])
+    rates["share_of_limit"] = ratio(runs["pipeline"], runs["limit"])
     if "cryptofeed" in runs:
-        rates["times_cryptofeed"] = ratio(rates["pipeline"], rates["cryptofeed"])
+        rates["times_cryptofeed"] = ratio(runs["pipeline"], runs["cryptofeed"])
     return rates
 
 

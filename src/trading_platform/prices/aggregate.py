@@ -12,6 +12,8 @@ from math import fsum
 from statistics import median
 from typing import NamedTuple
 
+import msgspec
+
 from trading_platform.market.quotes import (
     AggregatedPrice,
     AggregationMethod,
@@ -33,7 +35,7 @@ class LastGood(NamedTuple):
     time_ns: int
 
 
-class _Candidate(NamedTuple):
+class _Candidate(msgspec.Struct, gc=False):
     """A reading in the aggregate's currency. `level` is where it stands now, which decides who
     agrees; `price` is what it contributes.
     """
@@ -46,6 +48,12 @@ class _Candidate(NamedTuple):
     age_ns: int
     excluded: Exclusion | None = None
 
+    @property
+    def synthetic(self) -> bool:
+        """Whether the source or its rate is made up."""
+        rate = self.reading.rate
+        return self.reading.synthetic or (rate is not None and rate.synthetic)
+
 
 def aggregate(
     readings: Sequence[Reading],
@@ -54,18 +62,22 @@ def aggregate(
     last_good: LastGood | None = None,
 ) -> AggregatedPrice | PriceRefusal:
     """The price of `policy.symbol` at `now_ns`, with its provenance."""
-    ordered = sorted(readings, key=lambda reading: (reading.exchange_id, reading.symbol))
-    candidates = _judged([_weigh(reading, policy, now_ns) for reading in ordered], policy)
+    ordered = readings
+    if len(readings) > 1:
+        ordered = sorted(readings, key=lambda reading: (reading.exchange_id, reading.symbol))
+    candidates = [_weigh(reading, policy, now_ns) for reading in ordered]
+    _judge(candidates, policy)
     used = [candidate for candidate in candidates if candidate.excluded is None]
-    refused = _refused(candidates, used, policy, now_ns, last_good)
-    if refused is not None:
-        return PriceRefusal(
-            symbol=policy.symbol,
-            reason=refused,
-            sources=_sources(candidates),
-            timestamp=_utc(now_ns),
-        )
-    return _priced(candidates, used, policy, now_ns)
+    exchanges = len({candidate.reading.exchange_id for candidate in used})
+    refused = _refused(candidates, used, exchanges, policy, now_ns, last_good)
+    if refused is None:
+        return _priced(candidates, used, exchanges, policy, now_ns)
+    return PriceRefusal(
+        symbol=policy.symbol,
+        reason=refused,
+        sources=_sources(candidates),
+        timestamp=_utc(now_ns),
+    )
 
 
 def _weigh(reading: Reading, policy: PricePolicy, now_ns: int) -> _Candidate:
@@ -78,10 +90,10 @@ def _weigh(reading: Reading, policy: PricePolicy, now_ns: int) -> _Candidate:
     bid, ask = (reading.bid * rate, reading.ask * rate) if quoted else (None, None)
     level = (bid + ask) / 2 if bid is not None and ask is not None else reading.last * rate
     candidate = _Candidate(reading, level, level, bid, ask, min(ages, default=0))
-    excluded = _unusable(candidate, policy, limit_ns, known=bool(ages))
-    if excluded is not None:
-        return candidate._replace(excluded=excluded)
-    return candidate._replace(price=_contribution(reading, level, rate, policy))
+    candidate.excluded = _unusable(candidate, policy, limit_ns, known=bool(ages))
+    if candidate.excluded is None and policy.method is AggregationMethod.VWAP:
+        candidate.price = _near_vwap(reading, level, rate, policy)
+    return candidate
 
 
 def _age_ns(arrived_ns: int, delay_ns: int, now_ns: int) -> int | None:
@@ -113,37 +125,38 @@ def _unusable(
     return None
 
 
-def _contribution(reading: Reading, level: float, rate: float, policy: PricePolicy) -> float:
+def _near_vwap(reading: Reading, level: float, rate: float, policy: PricePolicy) -> float:
     """The VWAP, held near the source's own level so that a fast market does not leave it behind."""
-    if policy.method is not AggregationMethod.VWAP or reading.vwap is None:
+    if reading.vwap is None:
         return level
     lag = policy.vwap_lag_bps * _BPS
     return min(max(reading.vwap * rate, level * (1 - lag)), level * (1 + lag))
 
 
-def _judged(candidates: Sequence[_Candidate], policy: PricePolicy) -> list[_Candidate]:
-    fresh = [index for index, candidate in enumerate(candidates) if candidate.excluded is None]
-    stands = agreeing([candidates[index].level for index in fresh], policy.outlier_bps * _BPS)
+def _judge(candidates: Sequence[_Candidate], policy: PricePolicy) -> None:
+    """Exclude those that do not stand with the others."""
+    fresh = [candidate for candidate in candidates if candidate.excluded is None]
+    if len(fresh) < 2:
+        return
+    stands = agreeing([candidate.level for candidate in fresh], policy.outlier_bps * _BPS)
     reason = Exclusion.OUTLIER if any(stands) else Exclusion.DISAGREES
-    judged = list(candidates)
-    for index, stood in zip(fresh, stands, strict=True):
+    for candidate, stood in zip(fresh, stands, strict=True):
         if not stood:
-            judged[index] = candidates[index]._replace(excluded=reason)
-    return judged
+            candidate.excluded = reason
 
 
 def _refused(
     candidates: Sequence[_Candidate],
     used: Sequence[_Candidate],
+    exchanges: int,
     policy: PricePolicy,
     now_ns: int,
     last_good: LastGood | None,
 ) -> Refused | None:
     if not candidates:
         return Refused.NO_SOURCES
-    if any(candidate.excluded is Exclusion.DISAGREES for candidate in candidates):
+    if not used and any(each.excluded is Exclusion.DISAGREES for each in candidates):
         return Refused.DISAGREEMENT
-    exchanges = _exchanges(used)
     if exchanges < max(1, policy.sources_min):
         return Refused.TOO_FEW_SOURCES
     if exchanges == 1 and last_good is not None:
@@ -157,6 +170,7 @@ def _refused(
 def _priced(
     candidates: Sequence[_Candidate],
     used: Sequence[_Candidate],
+    exchanges: int,
     policy: PricePolicy,
     now_ns: int,
 ) -> AggregatedPrice:
@@ -164,8 +178,8 @@ def _priced(
     asks = [candidate.ask for candidate in used if candidate.ask is not None]
     bid, ask = max(bids, default=None), min(asks, default=None)
     price = _combined(used, policy.method, bid, ask)
-    synthetic = any(_synthetic(candidate) for candidate in used)
-    notes = [Note.SINGLE_SOURCE] if _exchanges(used) == 1 else []
+    synthetic = any([candidate.synthetic for candidate in used])
+    notes = [Note.SINGLE_SOURCE] if exchanges == 1 else []
     return AggregatedPrice(
         symbol=policy.symbol,
         price=price,
@@ -173,7 +187,7 @@ def _priced(
         ask=ask,
         sources=_sources(candidates),
         aggregation_method=policy.method,
-        confidence=_confidence(candidates, used, policy, price),
+        confidence=_confidence(candidates, used, exchanges, policy, price),
         timestamp=_utc(now_ns),
         synthetic=synthetic,
         notes=tuple([*notes, Note.SYNTHETIC] if synthetic else notes),
@@ -184,6 +198,8 @@ def _combined(
     used: Sequence[_Candidate], method: AggregationMethod, bid: float | None, ask: float | None
 ) -> float:
     prices = [candidate.price for candidate in used]
+    if len(prices) == 1:
+        return prices[0]
     if method is AggregationMethod.BEST_BID_ASK and bid is not None and ask is not None:
         combined = (bid + ask) / 2
     elif method is AggregationMethod.MEDIAN:
@@ -201,6 +217,7 @@ def _combined(
 def _confidence(
     candidates: Sequence[_Candidate],
     used: Sequence[_Candidate],
+    exchanges: int,
     policy: PricePolicy,
     price: float,
 ) -> float:
@@ -210,11 +227,11 @@ def _confidence(
         candidate.ask - candidate.bid if candidate.bid and candidate.ask else price
         for candidate in used
     ]
-    fresh = [c for c in candidates if c.excluded in (None, Exclusion.OUTLIER)]
+    outliers = sum([candidate.excluded is Exclusion.OUTLIER for candidate in candidates])
     rates = [c.reading.rate.confidence for c in used if c.reading.rate is not None]
     return confidence(
-        exchanges=_exchanges(used),
-        agreeing_share=len(used) / len(fresh),
+        exchanges=exchanges,
+        agreeing_share=len(used) / (len(used) + outliers),
         dispersion=(max(levels) - min(levels)) / (price * policy.outlier_bps * _BPS),
         spread=fsum(spreads) / len(used) / (price * policy.spread_bps * _BPS),
         age=max(candidate.age_ns for candidate in used) / (policy.age_max_s * _NS),
@@ -222,30 +239,21 @@ def _confidence(
     )
 
 
-def _exchanges(candidates: Sequence[_Candidate]) -> int:
-    """Two symbols of one exchange are one witness."""
-    return len({candidate.reading.exchange_id for candidate in candidates})
-
-
-def _synthetic(candidate: _Candidate) -> bool:
-    rate = candidate.reading.rate
-    return candidate.reading.synthetic or (rate is not None and rate.synthetic)
-
-
 def _sources(candidates: Sequence[_Candidate]) -> tuple[PriceSource, ...]:
-    return tuple(
-        PriceSource(
-            exchange_id=candidate.reading.exchange_id,
-            symbol=candidate.reading.symbol,
-            price=candidate.price,
-            bid=candidate.bid,
-            ask=candidate.ask,
-            volume=candidate.reading.volume,
-            age_ms=candidate.age_ns // 1_000_000,
-            synthetic=_synthetic(candidate),
-            excluded=candidate.excluded,
-        )
-        for candidate in candidates
+    return tuple([_source(candidate) for candidate in candidates])
+
+
+def _source(candidate: _Candidate) -> PriceSource:
+    return PriceSource(
+        exchange_id=candidate.reading.exchange_id,
+        symbol=candidate.reading.symbol,
+        price=candidate.price,
+        bid=candidate.bid,
+        ask=candidate.ask,
+        volume=candidate.reading.volume,
+        age_ms=candidate.age_ns // 1_000_000,
+        synthetic=candidate.synthetic,
+        excluded=candidate.excluded,
     )
 
 

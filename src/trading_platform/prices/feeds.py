@@ -1,5 +1,6 @@
 """Runs the feeds and hands out their prices: streams in, subscribers and the publisher out."""
 
+import asyncio
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -189,7 +190,8 @@ class PriceFeedManager:
         return len(batch)
 
     def _start(self, exchange_id: ExchangeId, sources: dict[str, Source]) -> None:
-        sink = ExchangeSink(sources, self._clock.time_ns)
+        loop = asyncio.get_running_loop()
+        sink = ExchangeSink(sources, self._clock.time_ns, loop.call_soon)
         self._feeds[exchange_id] = _Feed(sink, sources)
         self._board.put_feed(exchange_id, sink, list(sources.values()))
         stream = self._streams.market_stream(exchange_id, sorted(sources), sink)

@@ -1,6 +1,6 @@
 """One symbol of one exchange, updated in place for every message, and the sink that finds it.
 
-This is the hot path: one dict look-up, one reading of the time, plain attributes. Whatever is
+This is the hot path: one dict look-up, plain attributes, the time read once a batch. Whatever is
 unusual (an unexpected trade id, a price far off, a new second) goes to a method of its own.
 
 1. Every trade counts once in the rolling VWAP: sums are kept per second, never subtracted, so
@@ -192,10 +192,21 @@ def _delay_ns(arrived_ns: int, event_ns: int, offset_ns: int) -> int:
 class ExchangeSink:
     """Takes one exchange's decoded stream (exchanges/ports.py, MarketSink)."""
 
-    def __init__(self, sources: Mapping[str, Source], time_ns: Callable[[], int]) -> None:
-        """`sources` by exchange symbol; `time_ns` is our wall clock."""
+    def __init__(
+        self,
+        sources: Mapping[str, Source],
+        time_ns: Callable[[], int],
+        after_batch: Callable[[Callable[[], None]], object] | None = None,
+    ) -> None:
+        """`sources` by exchange symbol; `time_ns` is our wall clock.
+
+        `after_batch` (an event loop's `call_soon`) runs something once the messages that were read
+        together have been taken: they share one reading of the time. Without it each has its own.
+        """
         self._sources = sources
         self._time_ns = time_ns
+        self._after_batch = after_batch
+        self._now_ns = 0
         self._offset = OffsetEstimate()
         self._heartbeat_ns = 0
         self.messages = 0
@@ -218,7 +229,7 @@ class ExchangeSink:
             self.strangers += 1
             return
         self.messages += 1
-        now_ns = self._time_ns()
+        now_ns = self._now_ns or self._read_time()
         if (
             not 0.0 < bid <= ask < inf or event_ns < source.quote_event_ns
         ) and not source.admits_quote(bid, ask, event_ns, now_ns):
@@ -244,7 +255,7 @@ class ExchangeSink:
             self.strangers += 1
             return
         self.messages += 1
-        now_ns = self._time_ns()
+        now_ns = self._now_ns or self._read_time()
         if (
             trade_id != source.trade_id_next
             or now_ns >= source.slot_end_ns
@@ -271,6 +282,16 @@ class ExchangeSink:
         self._heartbeat_ns = 0
         for source in self._sources.values():
             source.forget()
+
+    def _read_time(self) -> int:
+        now_ns = self._time_ns()
+        if self._after_batch is not None:
+            self._now_ns = now_ns
+            self._after_batch(self._end_batch)
+        return now_ns
+
+    def _end_batch(self) -> None:
+        self._now_ns = 0
 
     def alive_ns(self) -> int:
         """When anything was last heard since the last gap; 0 for never."""

@@ -1,5 +1,6 @@
-"""Live prices in Valkey for other processes: the key `price:{symbol}`, which lapses after 5 s, and
-a channel of the same name. A refusal takes the key away and is published on the channel.
+"""Live prices in Valkey for other processes: a key `price:{symbol}` each, which lapses after 5 s,
+and the channel `prices`, where every batch is one JSON array of prices and refusals. A refusal
+takes the key away.
 """
 
 import asyncio
@@ -12,6 +13,8 @@ from trading_platform.kit.errors import ServiceError
 from trading_platform.market.quotes import AggregatedPrice, PriceRefusal
 
 PRICE_TTL_S = 5
+CHANNEL = "prices"
+_BATCH_MAX = 500
 _Command = tuple[str | bytes | int, ...]
 
 
@@ -26,7 +29,7 @@ class _Log(Protocol):
 
 
 def price_key(symbol: str) -> str:
-    """The key and the channel of a symbol's live price."""
+    """The key of a symbol's live price."""
     return f"price:{symbol}"
 
 
@@ -66,23 +69,22 @@ class PriceStore:
         """Write all that waits now. What a failing server does not take is dropped: it would be
         stale, and the next publication brings newer.
         """
-        batch, self._waiting = self._waiting, {}
-        commands = [command for result in batch.values() for command in self._commands(result)]
+        waiting, self._waiting = list(self._waiting.values()), {}
+        for start in range(0, len(waiting), _BATCH_MAX):
+            await self._write(waiting[start : start + _BATCH_MAX])
+
+    async def _write(self, batch: Sequence[AggregatedPrice | PriceRefusal]) -> None:
+        texts = [self._encoder.encode(result) for result in batch]
+        commands = [_keep(result, text) for result, text in zip(batch, texts, strict=True)]
+        commands.append(("PUBLISH", CHANNEL, b"[" + b",".join(texts) + b"]"))
         answers = await asyncio.gather(
-            *(self._link.call(*command) for command in commands), return_exceptions=True
+            *[self._link.call(*command) for command in commands], return_exceptions=True
         )
         faults = [answer for answer in answers if isinstance(answer, BaseException)]
         for fault in faults:
             if not isinstance(fault, (ServiceError, OSError, TimeoutError)):
                 raise fault
         self._account(len(batch), faults)
-
-    def _commands(self, result: AggregatedPrice | PriceRefusal) -> tuple[_Command, _Command]:
-        key = price_key(result.symbol)
-        text = self._encoder.encode(result)
-        if isinstance(result, AggregatedPrice):
-            return ("SET", key, text, "EX", PRICE_TTL_S), ("PUBLISH", key, text)
-        return ("DEL", key), ("PUBLISH", key, text)
 
     def _account(self, count: int, faults: Sequence[BaseException]) -> None:
         if not faults:
@@ -93,3 +95,10 @@ class PriceStore:
         if not self._failing:  # once an outage, not ten times a second
             self._failing = True
             self._log.warning("live prices are not written", error=repr(faults[0]))
+
+
+def _keep(result: AggregatedPrice | PriceRefusal, text: bytes) -> _Command:
+    key = price_key(result.symbol)
+    if isinstance(result, AggregatedPrice):
+        return ("SET", key, text, "EX", PRICE_TTL_S)
+    return ("DEL", key)
