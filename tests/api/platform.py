@@ -15,11 +15,13 @@ from typing import Any
 
 import aiohttp
 import uvicorn
+from starlette.types import ASGIApp
 
 from tests.builders import an_instrument
 from trading_platform.api.app import build_app
 from trading_platform.api.ports import Services
 from trading_platform.api.server import server_config
+from trading_platform.api.stream import Stream
 from trading_platform.cache.link import Link
 from trading_platform.cache.valkey import start_embedded
 from trading_platform.exchanges.ports import (
@@ -249,8 +251,8 @@ ORDER: dict[str, Any] = {
 
 
 @contextlib.asynccontextmanager
-async def running_api(folder: Path) -> AsyncIterator[Api]:
-    """Everything started, on a free port of 127.0.0.1."""
+async def running_api(folder: Path, **stream: float) -> AsyncIterator[Api]:
+    """Everything started, on a free port of 127.0.0.1; `stream` goes to Stream."""
     clock, bus, log_text = SystemClock(), Bus(), StringIO()
     log = create_log("api", stream=log_text)
     async with contextlib.AsyncExitStack() as stack:
@@ -294,14 +296,16 @@ async def running_api(folder: Path) -> AsyncIterator[Api]:
             log=log,
             version="0.1.0",
         )
-        url = await stack.enter_async_context(_served(services))
+        url = await stack.enter_async_context(
+            _served(build_app(services, Stream(services, **stream)))
+        )
         session = await stack.enter_async_context(aiohttp.ClientSession())
         yield Api(url, services, tenants, exchanges, session, link, log_text)
 
 
 @contextlib.asynccontextmanager
-async def _served(services: Services) -> AsyncIterator[str]:
-    server = uvicorn.Server(server_config(build_app(services), host="127.0.0.1", port=0))
+async def _served(app: ASGIApp) -> AsyncIterator[str]:
+    server = uvicorn.Server(server_config(app, host="127.0.0.1", port=0))
     server.capture_signals = contextlib.nullcontext  # type: ignore[assignment,method-assign]  # pytest's own signals
     task = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110 - uvicorn tells nobody when it is ready

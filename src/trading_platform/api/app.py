@@ -47,9 +47,9 @@ TABLE: tuple[Route, ...] = (
 """Every operation, in the order of the document."""
 
 
-def build_app(services: Services) -> Starlette:
+def build_app(services: Services, stream: Stream | None = None) -> Starlette:
     """The ASGI application of the API; `services` must be started and outlive it."""
-    routes: list[BaseRoute] = [WebSocketRoute("/v1/stream", Stream(services))]
+    routes: list[BaseRoute] = [WebSocketRoute("/v1/stream", stream or Stream(services))]
     by_path = sorted(TABLE, key=lambda route: route.path)
     for path, group in groupby(by_path, key=lambda route: route.path):
         dispatch = Dispatch(services, {route.method: route for route in group})

@@ -4,6 +4,7 @@ problem document for every error, foreseen or not.
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from time import perf_counter
 from uuid import uuid4
 
@@ -64,9 +65,20 @@ class Edge:
             return await self._app(scope, receive, send)
         visit = scope[_VISIT] = Visit(correlation_id_of(scope))
         with log_context(correlation_id=visit.correlation_id):
-            if scope["type"] == "websocket":
-                return await self._app(scope, receive, send)
-            await self._http(visit, scope, receive, send)
+            answer = self._stream if scope["type"] == "websocket" else self._http
+            await answer(visit, scope, receive, send)
+
+    async def _stream(self, visit: Visit, scope: Scope, receive: Receive, send: Send) -> None:
+        started = perf_counter()
+        visit.operation = "stream"
+        try:
+            await self._app(scope, receive, send)
+        except Exception as error:
+            self._services.log.error("unexpected error", operation="stream", exc_info=error)
+            with suppress(OSError, RuntimeError):  # it may be closed already
+                await send({"type": "websocket.close", "code": 1011})
+        finally:
+            self._say("stream ended", visit, scope, perf_counter() - started)
 
     async def _http(self, visit: Visit, scope: Scope, receive: Receive, send: Send) -> None:
         started = perf_counter()
@@ -108,15 +120,19 @@ class Edge:
         self._services.metrics.record(
             "HttpRequestLatency", took_s, operation=visit.operation, status=str(visit.status)
         )
-        fields = {"tenant_id": visit.tenant_id} if visit.tenant_id else {}
+        self._say("answered", visit, scope, took_s, method=scope["method"], status=visit.status)
+
+    def _say(
+        self, event: str, visit: Visit, scope: Scope, took_s: float, **fields: str | int
+    ) -> None:
+        if visit.tenant_id is not None:
+            fields["tenant_id"] = visit.tenant_id
         self._services.log.info(
-            "answered",
+            event,
             service="api",
             operation=visit.operation,
             duration_ms=round(took_s * 1000, 3),
-            method=scope["method"],
             path=scope["path"],
-            status=visit.status,
             **fields,
         )
 

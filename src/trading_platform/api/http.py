@@ -4,6 +4,7 @@ The order is fixed: key -> tenant -> permission -> one Valkey round trip -> body
 orders the body comes before the round trip, since the answer depends on the exchange named in it.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -84,9 +85,14 @@ class Dispatch:
 
     async def _spend_order(self, scope: Scope, caller: Caller, call: Call[Any, Any]) -> None:
         exchange_id = call.body.exchange_id
-        admission = await self._services.safety.admit_order(
-            caller.tenant_id, caller.tier, exchange_id
-        )
+        try:
+            admission = await self._services.safety.admit_order(
+                caller.tenant_id, caller.tier, exchange_id
+            )
+        except ServiceError as error:
+            if error.code == "RATE_LIMIT_EXCEEDED":
+                self._count_limited(caller, str(error.metadata.get("limitedBy")))
+            raise
         self._show(scope, admission)
 
     async def _stop(
@@ -143,15 +149,16 @@ class Dispatch:
         visit_of(scope).headers.update(rate_headers(admission))
 
     def _limited(self, caller: Caller, admission: Admission) -> ServiceError:
-        limit = admission.limited_by or "requests"
-        self._services.metrics.record(
-            "RequestsLimited", tenant_id=caller.tenant_id, limit=str(limit)
-        )
+        limit = str(admission.limited_by or "requests")
+        self._count_limited(caller, limit)
         return ServiceError(
             f"The tier {caller.tier} allows {admission.limit} {limit} a minute.",
             "RATE_LIMIT_EXCEEDED",
-            metadata={"retryAfter": admission.retry_after_s, "limitedBy": str(limit)},
+            metadata={"retryAfter": admission.retry_after_s, "limitedBy": limit},
         )
+
+    def _count_limited(self, caller: Caller, limit: str) -> None:
+        self._services.metrics.record("RequestsLimited", tenant_id=caller.tenant_id, limit=limit)
 
 
 def rate_headers(admission: Admission) -> dict[str, str]:
@@ -159,7 +166,7 @@ def rate_headers(admission: Admission) -> dict[str, str]:
     return {
         "RateLimit-Limit": str(admission.limit),
         "RateLimit-Remaining": str(max(0, admission.remaining)),
-        "RateLimit-Reset": str(max(0, round(admission.reset_s + 0.5))),
+        "RateLimit-Reset": str(max(0, math.ceil(admission.reset_s))),
     }
 
 

@@ -1,5 +1,6 @@
 """Every refusal as a problem document (RFC 9457), and validation errors as sentences."""
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -45,7 +46,7 @@ def problem_of(error: ServiceError, correlation_id: str) -> Problem:
         help=row.help,
         retryable=row.retryable,
         correlation_id=correlation_id,
-        retry_after=None if retry_after is None else max(1, round(float(retry_after) + 0.5)),
+        retry_after=None if retry_after is None else max(1, math.ceil(float(retry_after))),
         metadata=metadata or None,
     )
 

@@ -15,9 +15,12 @@ from trading_platform.api.problems import problem_of, sentence
 from trading_platform.api.session import Session
 from trading_platform.api.stream_messages import Auth, Refused
 from trading_platform.kit.errors import ServiceError
+from trading_platform.limits.limiter import LEASE_S
 from trading_platform.tenants.model import Caller, Permission
 
 SIGN_IN_S = 5.0
+RECHECK_S = 10.0
+"""How often an open connection's key is looked at again and its lease renewed."""
 STRANGERS_MAX = 100
 """Connections that may be open at once without having signed in."""
 _CLOSE_CODES = {
@@ -33,12 +36,18 @@ class Stream:
     """The ASGI endpoint of all stream connections."""
 
     def __init__(
-        self, services: Services, *, sign_in_s: float = SIGN_IN_S, recheck_s: float = 10.0
+        self,
+        services: Services,
+        *,
+        sign_in_s: float = SIGN_IN_S,
+        recheck_s: float = RECHECK_S,
+        unsure_s_max: float = LEASE_S,
     ) -> None:
         self._services = services
         self._fan = PriceFan(services.prices)
         self._sign_in_s = sign_in_s
         self._recheck_s = recheck_s
+        self._unsure_s_max = unsure_s_max
         self._strangers = 0
         self._open = 0
 
@@ -103,11 +112,20 @@ class Stream:
             ) from error
 
     async def _watch(self, key: str, caller: Caller, lease: str) -> None:
-        """End the connection when the key stops being good or the lease cannot be kept."""
+        """End the connection when the key stops being good, or when for LEASE_S nobody can tell
+        or the lease could not be renewed.
+        """
+        unsure_s = 0.0
         while True:
             await asyncio.sleep(self._recheck_s)
-            await self._services.tenants.authenticate(key)
-            await self._services.limiter.renew_connection(caller.tenant_id, caller.tier, lease)
+            try:
+                await self._services.tenants.authenticate(key)
+                await self._services.limiter.renew_connection(caller.tenant_id, caller.tier, lease)
+                unsure_s = 0.0
+            except ServiceError as error:
+                unsure_s += self._recheck_s
+                if not error.retryable or unsure_s >= self._unsure_s_max:
+                    raise
 
     def _count(self, change: int) -> None:
         self._open += change
