@@ -27,7 +27,7 @@ from trading_platform.market.quotes import AggregatedPrice
 from trading_platform.prices.board import PriceResult
 from trading_platform.prices.feeds import MarketStream, PriceFeedManager
 from trading_platform.prices.model import PricePolicy
-from trading_platform.prices.source import ExchangeSink
+from trading_platform.prices.sink import ExchangeSink
 from trading_platform.prices.store import PriceStore
 from trading_platform.secrets.model import ExchangeCredentials
 

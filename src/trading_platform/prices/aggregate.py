@@ -12,14 +12,13 @@ from math import fsum
 from statistics import median
 from typing import NamedTuple
 
-import msgspec
-
 from trading_platform.market.quotes import (
     AggregatedPrice,
     AggregationMethod,
     PriceRefusal,
     PriceSource,
 )
+from trading_platform.prices.candidates import Candidate, weigh
 from trading_platform.prices.confidence import confidence
 from trading_platform.prices.model import Exclusion, Note, PricePolicy, Reading, Refused
 from trading_platform.prices.outliers import agreeing
@@ -35,26 +34,6 @@ class LastGood(NamedTuple):
     time_ns: int
 
 
-class _Candidate(msgspec.Struct, gc=False):
-    """A reading in the aggregate's currency. `level` is where it stands now, which decides who
-    agrees; `price` is what it contributes.
-    """
-
-    reading: Reading
-    level: float
-    price: float
-    bid: float | None
-    ask: float | None
-    age_ns: int
-    excluded: Exclusion | None = None
-
-    @property
-    def synthetic(self) -> bool:
-        """Whether the source or its rate is made up."""
-        rate = self.reading.rate
-        return self.reading.synthetic or (rate is not None and rate.synthetic)
-
-
 def aggregate(
     readings: Sequence[Reading],
     policy: PricePolicy,
@@ -65,7 +44,7 @@ def aggregate(
     ordered = readings
     if len(readings) > 1:
         ordered = sorted(readings, key=lambda reading: (reading.exchange_id, reading.symbol))
-    candidates = [_weigh(reading, policy, now_ns) for reading in ordered]
+    candidates = [weigh(reading, policy, now_ns) for reading in ordered]
     _judge(candidates, policy)
     used = [candidate for candidate in candidates if candidate.excluded is None]
     exchanges = len({candidate.reading.exchange_id for candidate in used})
@@ -80,60 +59,7 @@ def aggregate(
     )
 
 
-def _weigh(reading: Reading, policy: PricePolicy, now_ns: int) -> _Candidate:
-    rate = reading.rate.value if reading.rate is not None else 1.0
-    quote_age_ns = _age_ns(reading.quoted_ns, reading.quote_delay_ns, now_ns)
-    trade_age_ns = _age_ns(reading.traded_ns, reading.trade_delay_ns, now_ns)
-    limit_ns = _age_limit_ns(reading, policy, now_ns)
-    quoted = quote_age_ns is not None and quote_age_ns <= limit_ns
-    ages = [age for age in (quote_age_ns, trade_age_ns) if age is not None]
-    bid, ask = (reading.bid * rate, reading.ask * rate) if quoted else (None, None)
-    level = (bid + ask) / 2 if bid is not None and ask is not None else reading.last * rate
-    candidate = _Candidate(reading, level, level, bid, ask, min(ages, default=0))
-    candidate.excluded = _unusable(candidate, policy, limit_ns, known=bool(ages))
-    if candidate.excluded is None and policy.method is AggregationMethod.VWAP:
-        candidate.price = _near_vwap(reading, level, rate, policy)
-    return candidate
-
-
-def _age_ns(arrived_ns: int, delay_ns: int, now_ns: int) -> int | None:
-    return max(0, now_ns - arrived_ns) + max(0, delay_ns) if arrived_ns else None
-
-
-def _age_limit_ns(reading: Reading, policy: PricePolicy, now_ns: int) -> float:
-    """A quiet symbol may be older while its exchange is heard."""
-    if reading.alive_ns and now_ns - reading.alive_ns <= policy.age_max_s * _NS:
-        return max(policy.age_max_s, policy.quiet_age_max_s) * _NS
-    return policy.age_max_s * _NS
-
-
-def _unusable(
-    candidate: _Candidate, policy: PricePolicy, limit_ns: float, *, known: bool
-) -> Exclusion | None:
-    reading = candidate.reading
-    if not known:
-        return Exclusion.NO_DATA
-    if candidate.age_ns > limit_ns:
-        return Exclusion.STALE
-    ahead_ns = -min(reading.quote_delay_ns, reading.trade_delay_ns)
-    if ahead_ns > policy.clock_ahead_max_s * _NS:
-        return Exclusion.CLOCK
-    if reading.rate is None:
-        return Exclusion.NO_CONVERSION
-    if policy.method is AggregationMethod.BEST_BID_ASK and candidate.bid is None:
-        return Exclusion.NO_QUOTE
-    return None
-
-
-def _near_vwap(reading: Reading, level: float, rate: float, policy: PricePolicy) -> float:
-    """The VWAP, held near the source's own level so that a fast market does not leave it behind."""
-    if reading.vwap is None:
-        return level
-    lag = policy.vwap_lag_bps * _BPS
-    return min(max(reading.vwap * rate, level * (1 - lag)), level * (1 + lag))
-
-
-def _judge(candidates: Sequence[_Candidate], policy: PricePolicy) -> None:
+def _judge(candidates: Sequence[Candidate], policy: PricePolicy) -> None:
     """Exclude those that do not stand with the others."""
     fresh = [candidate for candidate in candidates if candidate.excluded is None]
     if len(fresh) < 2:
@@ -146,8 +72,8 @@ def _judge(candidates: Sequence[_Candidate], policy: PricePolicy) -> None:
 
 
 def _refused(
-    candidates: Sequence[_Candidate],
-    used: Sequence[_Candidate],
+    candidates: Sequence[Candidate],
+    used: Sequence[Candidate],
     exchanges: int,
     policy: PricePolicy,
     now_ns: int,
@@ -168,8 +94,8 @@ def _refused(
 
 
 def _priced(
-    candidates: Sequence[_Candidate],
-    used: Sequence[_Candidate],
+    candidates: Sequence[Candidate],
+    used: Sequence[Candidate],
     exchanges: int,
     policy: PricePolicy,
     now_ns: int,
@@ -195,7 +121,7 @@ def _priced(
 
 
 def _combined(
-    used: Sequence[_Candidate], method: AggregationMethod, bid: float | None, ask: float | None
+    used: Sequence[Candidate], method: AggregationMethod, bid: float | None, ask: float | None
 ) -> float:
     prices = [candidate.price for candidate in used]
     if len(prices) == 1:
@@ -215,8 +141,8 @@ def _combined(
 
 
 def _confidence(
-    candidates: Sequence[_Candidate],
-    used: Sequence[_Candidate],
+    candidates: Sequence[Candidate],
+    used: Sequence[Candidate],
     exchanges: int,
     policy: PricePolicy,
     price: float,
@@ -239,11 +165,11 @@ def _confidence(
     )
 
 
-def _sources(candidates: Sequence[_Candidate]) -> tuple[PriceSource, ...]:
+def _sources(candidates: Sequence[Candidate]) -> tuple[PriceSource, ...]:
     return tuple([_source(candidate) for candidate in candidates])
 
 
-def _source(candidate: _Candidate) -> PriceSource:
+def _source(candidate: Candidate) -> PriceSource:
     return PriceSource(
         exchange_id=candidate.reading.exchange_id,
         symbol=candidate.reading.symbol,

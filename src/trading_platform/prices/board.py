@@ -8,7 +8,8 @@ from trading_platform.market.quotes import AggregatedPrice, PriceRefusal
 from trading_platform.prices.aggregate import LastGood, aggregate
 from trading_platform.prices.model import SAME_CURRENCY, PricePolicy, Rate, Reading, policy_for
 from trading_platform.prices.routes import CONVERSIONS, Route, routes
-from trading_platform.prices.source import ExchangeSink, Source
+from trading_platform.prices.sink import ExchangeSink
+from trading_platform.prices.source import Source
 
 PriceResult = AggregatedPrice | PriceRefusal
 _RATE_FROM_ONE = 0.10

@@ -1,7 +1,7 @@
 """Runs the feeds and hands out their prices: streams in, subscribers and the publisher out."""
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -13,7 +13,8 @@ from trading_platform.market.instruments import ExchangeId, Instrument
 from trading_platform.market.quotes import AggregatedPrice, PriceRefusal
 from trading_platform.prices.board import PriceBoard, PriceResult
 from trading_platform.prices.model import FeedStatus, PricePolicy
-from trading_platform.prices.source import ExchangeSink, Source
+from trading_platform.prices.sink import ExchangeSink
+from trading_platform.prices.source import Source
 
 PriceCallback = Callable[[PriceResult], None]
 _LOOP = "price publication"
@@ -77,19 +78,15 @@ class PriceFeedManager:
         policies: Mapping[str, PricePolicy],
         *,
         log: _Log,
-        synthetic: Collection[tuple[str, str]] = frozenset(),
         interval_s: float = 0.1,
         sweep_s: float = 1.0,
     ) -> None:
-        """`synthetic` holds the (exchange, symbol) whose data is made up; `sweep_s` is how often
-        also the silent symbols are looked at.
-        """
+        """`sweep_s` is how often also the silent symbols are looked at."""
         self._streams = streams
         self._publisher = publisher
         self._supervisor = supervisor
         self._clock = clock
         self._log = log
-        self._synthetic = frozenset(synthetic)
         self._interval_s = interval_s
         self._sweep_s = sweep_s
         self._board = PriceBoard(policies)
@@ -115,9 +112,9 @@ class PriceFeedManager:
         if exchange_id in self._feeds and wanted <= known:
             return
         for symbol in sorted(wanted - known):
-            made_up = (exchange_id, symbol) in self._synthetic
-            source = Source(exchange_id, symbol, synthetic=made_up)
-            sources[instruments[symbol].exchange_symbol] = source
+            instrument = instruments[symbol]
+            source = Source(exchange_id, symbol, synthetic=instrument.synthetic)
+            sources[instrument.exchange_symbol] = source
         await self.stop_feed(exchange_id)
         self._start(exchange_id, sources)
 

@@ -6,7 +6,8 @@ import msgspec
 
 from trading_platform.market.instruments import ExchangeId
 from trading_platform.prices.model import PricePolicy, Reading
-from trading_platform.prices.source import ExchangeSink, Source
+from trading_platform.prices.sink import ExchangeSink
+from trading_platform.prices.source import Source
 
 S = 1_000_000_000
 NOW_NS = 1_790_000_000 * S

@@ -14,7 +14,7 @@ from trading_platform.market.quotes import AggregatedPrice, PriceRefusal
 from trading_platform.prices.board import PriceResult
 from trading_platform.prices.feeds import PriceFeedManager
 from trading_platform.prices.model import PricePolicy
-from trading_platform.prices.source import ExchangeSink
+from trading_platform.prices.sink import ExchangeSink
 
 BINANCE, COINBASE = ExchangeId.BINANCE, ExchangeId.COINBASE
 
@@ -43,10 +43,11 @@ class Exchanges:
     def __init__(self) -> None:
         self.sinks: dict[ExchangeId, ExchangeSink] = {}
         self.asked: list[tuple[ExchangeId, list[str]]] = []
+        self.synthetic: set[str] = set()
 
     async def instruments(self, exchange_id: ExchangeId) -> Mapping[str, Instrument]:
         symbols = ["BTC-USDT"] if exchange_id is BINANCE else ["BTC-USD", "USDT-USD"]
-        return {symbol: _listed(exchange_id, symbol) for symbol in symbols}
+        return {symbol: _listed(exchange_id, symbol, self.synthetic) for symbol in symbols}
 
     def market_stream(
         self, exchange_id: ExchangeId, exchange_symbols: Sequence[str], sink: ExchangeSink
@@ -59,7 +60,7 @@ class Exchanges:
         self.sinks[exchange_id].on_quote(exchange_symbol, price * 0.9999, 1, price * 1.0001, 1, 0)
 
 
-def _listed(exchange_id: ExchangeId, symbol: str) -> Instrument:
+def _listed(exchange_id: ExchangeId, symbol: str, synthetic: set[str]) -> Instrument:
     base, quote = split_symbol(symbol)
     return an_instrument(
         exchange_id=exchange_id,
@@ -68,6 +69,7 @@ def _listed(exchange_id: ExchangeId, symbol: str) -> Instrument:
         base=base,
         quote=quote,
         price_increment=Decimal("0.01"),
+        synthetic=symbol in synthetic,
     )
 
 
@@ -244,7 +246,8 @@ async def test_start_feed_again_adds_symbols_and_keeps_what_is_known() -> None:
 
 
 async def test_made_up_data_is_marked() -> None:
-    house = House(synthetic={("COINBASE", "USDT-USD")})
+    house = House()
+    house.exchanges.synthetic = {"USDT-USD"}
     await house.both()
     house.quote_all()
     price = await house.manager.get_latest_price("BTC-USD")

@@ -1,10 +1,13 @@
+from collections.abc import Callable
 from math import fsum, inf, nan
 from random import Random
 
 import pytest
 
 from tests.unit.prices.builders import NOW_NS, Feed, S
-from trading_platform.prices.source import WINDOW_S
+from trading_platform.market.instruments import ExchangeId
+from trading_platform.prices.sink import ExchangeSink
+from trading_platform.prices.source import WINDOW_S, Source
 
 
 def test_vwap_weighs_trades_by_quantity() -> None:
@@ -186,3 +189,17 @@ def test_quote_without_a_time_is_as_late_as_the_trades_beside_it() -> None:
     feed.trade(100.0, event_ns=feed.now_ns - 4 * S)
     feed.quote(99.0, 101.0)
     assert feed.reading().quote_delay_ns == 4 * S
+
+
+def test_messages_of_one_batch_share_one_reading_of_the_time() -> None:
+    """The next batch has its own."""
+    after: list[Callable[[], None]] = []
+    times = iter([NOW_NS, NOW_NS + S])
+    source = Source(ExchangeId.BINANCE, "BTC-USDT")
+    sink = ExchangeSink({"BTCUSDT": source}, lambda: next(times), after.append)
+    sink.on_quote("BTCUSDT", 1.0, 1.0, 2.0, 1.0, 0)
+    sink.on_trade("BTCUSDT", 1.0, 1.0, True, 1, 0)
+    assert (source.quoted_ns, source.traded_ns, len(after)) == (NOW_NS, NOW_NS, 1)
+    after.pop()()
+    sink.on_trade("BTCUSDT", 1.0, 1.0, True, 2, 0)
+    assert source.traded_ns == NOW_NS + S
