@@ -6,8 +6,8 @@
 3. Every command ends within `deadline_s`. A reply that late means a stalled server or a dead
    network, so the whole connection is dropped and the next command opens a new one.
 4. At most `in_flight_max` commands wait for replies.
-5. While the server is away, commands fail at once; a connection is tried again after a pause that
-   grows with jitter.
+5. While the server is away, commands fail within 50 ms; a connection is tried again after a pause
+   that grows with jitter.
 """
 
 import asyncio
@@ -23,6 +23,8 @@ import msgspec
 from trading_platform.cache.address import Address, Word, parse_address
 from trading_platform.kit.errors import ServiceError
 from trading_platform.kit.retry import backoff_s
+
+_PATIENCE_S = 0.05
 
 Reply = bytes | int | None | list["Reply"]
 
@@ -121,8 +123,14 @@ class Link:
             if asyncio.get_running_loop().time() < self._retry_at:
                 raise unavailable(f"at {self._address} cannot be reached; trying again shortly")
             self._opening = asyncio.create_task(self._connect(), name="cache-link-open")
-        # Shielded: one impatient caller must not take the connection from the others.
-        return await asyncio.shield(self._opening)
+            self._opening.add_done_callback(_notice)
+        opening = self._opening
+        # Not awaited directly: one impatient caller must not take the connection from the others.
+        patience_s = _PATIENCE_S if self._failures else self._deadline_s + _PATIENCE_S
+        done, _ = await asyncio.wait({opening}, timeout=patience_s)
+        if not done:
+            raise unavailable(f"at {self._address} does not answer; trying again shortly")
+        return opening.result()
 
     async def _connect(self) -> "_Wire":
         loop = asyncio.get_running_loop()
@@ -141,6 +149,12 @@ class Link:
         self._failures = 0
         self._wire = wire
         return wire
+
+
+def _notice(opening: "asyncio.Task[_Wire]") -> None:
+    """Look at a failure that nobody waited for, so that it is not logged as forgotten."""
+    if not opening.cancelled():
+        opening.exception()
 
 
 async def connect(address: Address, deadline_s: float, in_flight_max: int) -> "_Wire":

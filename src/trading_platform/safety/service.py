@@ -88,6 +88,7 @@ class SafetyService:
         self._board = Board()
         self._read_at_us: int | None = None
         self._arriving: Counter[str] = Counter()
+        self._halting: set[asyncio.Task[SwitchState]] = set()
         self._known: OrderedDict[str, float] = OrderedDict()
         self._refreshing: asyncio.Task[None] | None = None
         self._nudge = asyncio.Event()
@@ -140,21 +141,12 @@ class SafetyService:
         Raises STORAGE_UNAVAILABLE when it could not be made durable.
         """
         checked_words(reason, actor)
-        now = self._clock.now()
-
-        def decide(stored: SwitchState) -> SwitchState:
-            return activated(self._latest(stored), reason=reason, actor=actor, now=now)
-
-        name = str(scope)
-        self._arriving[name] += 1
-        try:
-            state = await self._store.change(scope, decide)
-            self._learn([state])
-        finally:
-            self._arriving[name] -= 1
-            self._arriving += Counter()  # drops what has come down to zero
-        await self._spread(state)
-        return state
+        self._arriving[str(scope)] += 1
+        halting = asyncio.create_task(self._activate(scope, reason, actor))
+        self._halting.add(halting)
+        halting.add_done_callback(self._halting.discard)
+        # A caller that goes away does not take its activation back.
+        return await asyncio.shield(halting)
 
     async def release(self, scope: Scope, *, epoch: int, reason: str, actor: str) -> SwitchState:
         """Let the scope trade again; raises CONFLICT unless `epoch` is that of its activation."""
@@ -175,6 +167,22 @@ class SafetyService:
         await self._refresh()
         scopes = (PLATFORM, *map(exchange_scope, ExchangeId), tenant_scope(tenant_id))
         return [self._board.states.get(str(scope), untouched(scope)) for scope in scopes]
+
+    async def _activate(self, scope: Scope, reason: str, actor: str) -> SwitchState:
+        now = self._clock.now()
+
+        def decide(stored: SwitchState) -> SwitchState:
+            return activated(self._latest(stored), reason=reason, actor=actor, now=now)
+
+        name = str(scope)
+        try:
+            state = await self._store.change(scope, decide)
+            self._learn([state])
+        finally:
+            self._arriving[name] -= 1
+            self._arriving += Counter()  # drops what has come down to zero
+        await self._spread(state)
+        return state
 
     async def _poll(self) -> None:
         while True:

@@ -132,6 +132,46 @@ async def test_absent_server_fails_at_once_during_the_pause(folder: Path) -> Non
     await link.close()
 
 
+async def test_server_that_became_a_replica_is_left_for_a_new_connection(folder: Path) -> None:
+    connections = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        while chunk := await reader.read(65536):
+            refused = b"-READONLY You can't write against a read only replica.\r\n"
+            writer.write(refused if b"SET" in chunk else b"+PONG\r\n")
+
+    listener, url = await _listening(folder, serve)
+    link = Link(url)
+    with pytest.raises(Refusal, match="READONLY"):
+        await link.call("SET", "a", "1")
+    assert await link.call("PING") == b"PONG"
+    assert connections == 2
+    await link.close()
+    listener.close()
+
+
+async def test_server_that_accepts_but_never_speaks_costs_later_callers_little(
+    folder: Path,
+) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    listener, url = await _listening(folder, serve)
+    link = Link(url, deadline_s=0.2, pause_first_s=0.001, pause_max_s=0.001)
+    loop = asyncio.get_running_loop()
+    with pytest.raises(ServiceError):
+        await link.call("PING")
+    await asyncio.sleep(0.005)
+    started = loop.time()
+    answers = await asyncio.gather(*(link.call("PING") for _ in range(50)), return_exceptions=True)
+    assert all(isinstance(answer, ServiceError) for answer in answers)
+    assert loop.time() - started < 0.15
+    await link.close()
+    listener.close()
+
+
 async def test_more_commands_than_the_bound_are_refused(server: EmbeddedValkey) -> None:
     link = Link(server.url, in_flight_max=10)
     await link.call("PING")

@@ -27,6 +27,10 @@ def _exists(path: str) -> bool:
     return Path(path).exists()
 
 
+def _open_files(process_id: int) -> list[str]:
+    return [os.readlink(link) for link in Path(f"/proc/{process_id}/fd").iterdir()]
+
+
 def _alive(process_id: int) -> bool:
     try:
         text = Path(f"/proc/{process_id}/stat").read_text()
@@ -103,6 +107,22 @@ async def test_folder_with_a_long_path_gets_a_short_private_socket(tmp_path: Pat
     assert stat.S_IMODE(socket.parent.stat().st_mode) == 0o700
     await server.close()
     assert not socket.parent.exists()
+
+
+@pytest.mark.parametrize("name", ["two words", "a'b\"c", "ünï", "#hash", "--port"])
+async def test_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
+    server = await start_embedded(tmp_path / name)
+    assert _exists(str(tmp_path / name / "appendonlydir"))
+    await server.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+async def test_server_holds_the_lock_too_so_it_outlives_a_platform_that_died(
+    tmp_path: Path,
+) -> None:
+    server = await start_embedded(tmp_path)
+    assert str(tmp_path / "valkey.lock") in _open_files(server.process_id)
+    await server.close()
 
 
 async def test_program_that_is_no_server_is_reported_with_its_last_words(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from trading_platform.safety.switch import (
     Board,
     Scope,
     exchange_scope,
+    learned,
     tenant_scope,
 )
 from trading_platform.storage.records import Key, Page, Record, Write
@@ -224,9 +225,20 @@ async def test_activation_holds_here_from_the_moment_it_was_asked(house: House) 
     assert await house.order() == "sent"
     asked = asyncio.create_task(_halt(house, T1))
     await asyncio.sleep(0)  # asked, not yet durable
+    with pytest.raises(ServiceError, match="being halted"):
+        house.safety.may_send("t1", "BINANCE")
     assert await house.order() == "TRADING_HALTED"
     assert await house.order("t2") == "sent"
     await asked
+
+
+async def test_activation_goes_on_when_its_caller_goes_away(house: House) -> None:
+    asked = asyncio.create_task(_halt(house, T1))
+    await asyncio.sleep(0)
+    asked.cancel()
+    fact = await asyncio.wait_for(house.facts.next(), 2)
+    assert (fact.scope, fact.active) == ("tenant:t1", True)
+    assert await house.order() == "TRADING_HALTED"
 
 
 async def test_activation_that_could_not_be_written_is_reported_and_takes_nothing_back(
@@ -407,6 +419,92 @@ async def test_records_restored_from_before_a_halt_do_not_release_it_here(house:
     own = (await house.safety.status("t1"))[-1]
     await house.safety.release(T1, epoch=own.epoch, reason="settled", actor="ann")
     assert await house.order() == "sent"
+
+
+async def test_activation_after_lost_epochs_goes_above_the_highest_ever_seen(house: House) -> None:
+    await _halt(house, T1)
+    await house.records.delete(KILL_SWITCHES, ROW, expect=None)
+    state = await house.safety.activate(T1, reason="after the restore", actor="ann")
+    assert state.epoch == 2
+
+
+async def test_halt_whose_process_lost_the_cache_is_spread_by_whoever_reads_it(
+    house: House, other: House, link: Link
+) -> None:
+    assert await other.order() == "sent"
+    await house.link.close()
+    await _halt(house, PLATFORM)
+    permit = await link.call("GET", keys.permit_key("t1"))
+    assert isinstance(permit, bytes)
+    assert b"|G|" in permit
+    await other.safety.load()
+    permit = await link.call("GET", keys.permit_key("t1"))
+    assert isinstance(permit, bytes)
+    assert b"|R|" in permit
+
+
+@pytest.mark.parametrize(
+    ("scope", "says"),
+    [
+        (PLATFORM, b"|R|"),
+        (T1, b"|R|"),
+        (tenant_scope("t2"), b"|G|"),
+        (exchange_scope("BINANCE"), b"|G|BINANCE|"),
+    ],
+)
+async def test_permit_says_what_the_board_says(
+    house: House, link: Link, scope: Scope, says: bytes
+) -> None:
+    state = await house.safety.activate(scope, reason="drill", actor="ann")
+    board, _ = learned(Board(), [state])
+    await link.call("FLUSHALL")
+    permits = Permits(link)
+    await permits.issue(["t1"], board, await permits.server_us())
+    permit = await link.call("GET", keys.permit_key("t1"))
+    assert isinstance(permit, bytes)
+    assert permit.lstrip(b"0123456789") == says
+
+
+async def test_start_does_not_announce_old_halts_as_new(
+    house: House, server: EmbeddedValkey
+) -> None:
+    await _halt(house, T1)
+    restarted = House(house.records, server.url)
+    await restarted.safety.load()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(restarted.facts.next(), 0.02)
+    await restarted.close()
+
+
+async def test_stalled_cache_admits_no_order_and_delays_requests_little(
+    records: FailingRecords, tmp_path: Path
+) -> None:
+    cache = await start_embedded(tmp_path / "v")
+    link = Link(cache.url, deadline_s=0.1, pause_first_s=0.001, pause_max_s=0.001)
+    clock = ManualClock()
+    limiter = Limiter(link, clock)
+    safety = SafetyService(records, link, limiter, Bus(), clock)
+    await safety.load()
+    await safety.admit_order("t1", Tier.PRO, "BINANCE")
+    os.kill(cache.process_id, signal.SIGSTOP)
+    try:
+        loop = asyncio.get_running_loop()
+        with pytest.raises(ServiceError) as refused:
+            await safety.admit_order("t1", Tier.PRO, "BINANCE")
+        assert refused.value.code == "PROVIDER_UNAVAILABLE"
+        await limiter.admit_request("t1", Tier.PRO)  # the first may wait for a new connection
+        started = loop.time()
+        assert (await limiter.admit_request("t1", Tier.PRO)).degraded
+        assert loop.time() - started < 0.3
+        state = await safety.activate(T1, reason="drill", actor="ann")
+        assert state.active
+    finally:
+        os.kill(cache.process_id, signal.SIGCONT)
+    with pytest.raises(ServiceError) as refused:
+        await safety.admit_order("t1", Tier.PRO, "BINANCE")
+    assert refused.value.code == "TRADING_HALTED"
+    await link.close()
+    await cache.close()
 
 
 async def test_status_tells_every_scope_of_the_tenant(house: House) -> None:
