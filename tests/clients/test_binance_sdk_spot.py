@@ -1,4 +1,4 @@
-"""Binance's own Python SDK: REST, market streams and WebSocket API against the simulated Binance."""
+"""Binance's own Python SDK, REST and streams and WebSocket API, on the simulated Binance."""
 
 import asyncio
 from decimal import Decimal
@@ -35,7 +35,7 @@ async def test_rest_client_trades(binance: Binance) -> None:
         configuration = ConfigurationRestAPI(
             api_key=API_KEY, api_secret=SECRET, base_path=binance.server.url
         )
-        api = Spot(config_rest_api=configuration).rest_api
+        api: Any = Spot(config_rest_api=configuration).rest_api
         info = api.exchange_info(symbol="BTCUSDT").data()
         order = api.new_order(
             "BTCUSDT", NewOrderSideEnum["BUY"].value, NewOrderTypeEnum["MARKET"].value, quantity=0.5
@@ -50,7 +50,7 @@ async def test_rest_client_trades(binance: Binance) -> None:
 
 async def test_streams_hear_public_trades(binance: Binance) -> None:
     configuration = ConfigurationWebSocketStreams(stream_url=binance.server.ws_url)
-    streams = Spot(config_ws_streams=configuration).websocket_streams
+    streams: Any = Spot(config_ws_streams=configuration).websocket_streams
     heard: asyncio.Queue[Any] = asyncio.Queue()
     await streams.create_connection()
     stream = await streams.trade(symbol="btcusdt")
@@ -69,7 +69,7 @@ async def test_websocket_api_trades_and_hears_its_orders(binance: Binance, kind:
     configuration = ConfigurationWebSocketAPI(
         stream_url=f"{binance.server.ws_url}/ws-api/v3", **keys_of(binance, kind)
     )
-    api = Spot(config_ws_api=configuration).websocket_api
+    api: Any = Spot(config_ws_api=configuration).websocket_api
     heard: asyncio.Queue[Any] = asyncio.Queue()
     async with asyncio.timeout(5):
         await api.create_connection()

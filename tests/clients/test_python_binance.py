@@ -63,7 +63,9 @@ async def test_errors_carry_code_and_text(client: Any) -> None:
 async def test_trade_socket_hears_public_trades(client: Any, binance: Binance) -> None:
     manager = BinanceSocketManager(client)
     manager.STREAM_URL = f"{binance.server.ws_url}/"
-    async with asyncio.timeout(5), manager.trade_socket("BTCUSDT") as stream:
+    socket = manager.trade_socket("BTCUSDT")
+    socket.TIMEOUT = 0.05  # its read loop ends only between waits, of ten seconds by default
+    async with asyncio.timeout(5), socket as stream:
         binance.exchange.external_trade(BTC, Decimal(60_001), Decimal("0.25"), Side.BUY)
         trade = await stream.recv()
     assert (trade["e"], trade["p"], trade["m"]) == ("trade", "60001.00000000", False)
