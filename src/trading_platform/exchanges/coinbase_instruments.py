@@ -18,6 +18,7 @@ class ProductRow(msgspec.Struct, frozen=True):
     min_market_funds: Decimal = Decimal(0)
     status: str = ""
     status_message: str = ""
+    status_message: str = ""
     trading_disabled: bool = False
     cancel_only: bool = False
     auction_mode: bool = False
@@ -44,6 +45,8 @@ def instrument(row: ProductRow) -> Instrument | None:
         # Since 2022 this is the least notional of limit orders too.
         notional_min=row.min_market_funds,
         trading=row.status == "online" and not blocked,
+        # How the simulated exchange marks what it makes up; the real one never says so.
+        synthetic=row.status_message == "synthetic",
         # How our simulated exchange says that a product has no recording behind it.
         synthetic=row.status_message == "synthetic",
     )

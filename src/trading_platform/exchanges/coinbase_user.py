@@ -20,7 +20,7 @@ from trading_platform.market.instruments import ExchangeId
 from trading_platform.market.orders import OrderReport, OrderStatus
 
 ORDERS_MAX = 10_000
-# 101 time in force, 104 price bound, 106 insufficient liquidity: the engine ended it by itself.
+# "101:Time In Force", 104 price bound, 106 insufficient liquidity: the engine ended it by itself.
 _ENDED_BY_ITSELF = frozenset({"101", "104", "106"})
 
 
@@ -134,7 +134,7 @@ class CoinbaseUser:
             return
         if it.reason == "filled":
             status = OrderStatus.FILLED
-        elif known.market or str(it.cancel_reason) in _ENDED_BY_ITSELF:
+        elif known.market or str(it.cancel_reason)[:3] in _ENDED_BY_ITSELF:
             status = OrderStatus.EXPIRED
         else:
             status = OrderStatus.CANCELED

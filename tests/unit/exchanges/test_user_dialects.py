@@ -205,8 +205,9 @@ def test_coinbase_sums_that_do_not_add_up_are_asked_for() -> None:
 def test_coinbase_cancel_and_engine_endings_differ() -> None:
     by_us = decode(CoinbaseUser(), RECEIVED, done("canceled", "1.0"))
     assert by_us.reports[-1].status is OrderStatus.CANCELED
-    by_it = decode(CoinbaseUser(), RECEIVED, done("canceled", "1.0", cancel_reason=101))
-    assert by_it.reports[-1].status is OrderStatus.EXPIRED
+    for reason in (101, "106", "101:Time In Force"):
+        by_it = decode(CoinbaseUser(), RECEIVED, done("canceled", "1.0", cancel_reason=reason))
+        assert by_it.reports[-1].status is OrderStatus.EXPIRED
 
 
 def test_coinbase_refusal_is_kept() -> None:
