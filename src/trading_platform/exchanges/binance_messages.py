@@ -132,6 +132,42 @@ class ListStatus(msgspec.Struct, frozen=True):
     O: tuple[ListedOrder, ...]  # noqa: E741 - Binance's name
 
 
+CandleRow = tuple[
+    int, Decimal, Decimal, Decimal, Decimal, Decimal, int, Decimal, int, Decimal, Decimal, str
+]
+"""GET klines: open time ms, open, high, low, close, volume, close time ms, quote volume, trades,
+taker base, taker quote, unused.
+"""
+
+
+class DayTickerRow(msgspec.Struct, frozen=True, rename="camel"):
+    """GET ticker/24hr"""
+
+    symbol: str
+    bid_price: Decimal
+    ask_price: Decimal
+    last_price: Decimal
+    volume: Decimal
+    close_time: int
+
+
+class BookTickerRow(msgspec.Struct, frozen=True, rename="camel"):
+    """GET ticker/bookTicker"""
+
+    symbol: str
+    bid_price: Decimal
+    bid_qty: Decimal
+    ask_price: Decimal
+    ask_qty: Decimal
+
+
+class PriceRow(msgspec.Struct, frozen=True):
+    """GET ticker/price, and GET avgPrice, which names no symbol"""
+
+    price: Decimal
+    symbol: str = ""
+
+
 class Acknowledged(msgspec.Struct, frozen=True):
     """`{"result":null,"id":1}`"""
 

@@ -47,6 +47,4 @@ def instrument(row: ProductRow) -> Instrument | None:
         trading=row.status == "online" and not blocked,
         # How the simulated exchange marks what it makes up; the real one never says so.
         synthetic=row.status_message == "synthetic",
-        # How our simulated exchange says that a product has no recording behind it.
-        synthetic=row.status_message == "synthetic",
     )

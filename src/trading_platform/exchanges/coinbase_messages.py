@@ -98,6 +98,27 @@ class Status(msgspec.Struct, frozen=True):
     products: tuple[Product, ...]
 
 
+CandleRow = tuple[int, float, float, float, float, float]
+"""GET candles: Unix seconds, low, high, open, close, volume; minutes without trades are missing."""
+
+
+class Book(msgspec.Struct, frozen=True):
+    """GET book: (price, size, order count) at levels 1 and 2, (price, size, order id) at 3."""
+
+    bids: tuple[tuple[Decimal, Decimal, int | str], ...]
+    asks: tuple[tuple[Decimal, Decimal, int | str], ...]
+    sequence: int | float
+
+
+class TickerRow(msgspec.Struct, frozen=True):
+    """GET ticker"""
+
+    price: Decimal
+    bid: Decimal
+    ask: Decimal
+    trade_id: int
+
+
 Message = (
     Subscriptions | Refusal | Heartbeat | Match | Ticker | Snapshot | Update | Status | UserMessage
 )
