@@ -28,7 +28,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 8080
     valkey_url: str | None = None
     exchanges: Mapping[ExchangeId, ExchangeSetting] = {}
-    symbols: tuple[str, ...] = ("BTC-USD", "BTC-USDT", "ETH-USD", "USDT-USD")
+    symbols: tuple[str, ...] = ("BTC-USD", "BTC-USDT", "ETH-USD", "ETH-USDT", "USDT-USD")
     log_level: str = "INFO"
 
 

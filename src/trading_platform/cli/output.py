@@ -14,6 +14,8 @@ EXIT_UNREACHABLE = 3
 EXIT_UNUSABLE_DATA = 4
 EXIT_INTERRUPTED = 130
 
+PIPE_WIDTH = 240
+
 EXIT_CODES = """Exit codes: 0 done; 1 refused (the message says why); 2 wrong usage; 3 the platform
 cannot be reached; 4 the data folder or port cannot be used; 130 interrupted."""
 
@@ -33,8 +35,15 @@ def say_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, empt
 
     table = Table(*columns, box=None, header_style="bold")
     for row in rows:
-        table.add_row(*("" if row.get(name) is None else str(row[name]) for name in columns))
-    Console().print(table)
+        table.add_row(*(_shown(row.get(name)) for name in columns))
+    # Into a pipe or a file nothing is cut off.
+    Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.8g}" if isinstance(value, float) else str(value)
 
 
 def say(value: Any, *, as_json: bool, columns: Sequence[str], empty: str = "Nothing yet.") -> None:

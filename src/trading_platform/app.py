@@ -1,0 +1,206 @@
+"""The composition root: makes every part once, hands each what it needs, and stops them in turn."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from trading_platform.accounts import Accounts, SimulatedCredentials
+from trading_platform.api.app import build_app
+from trading_platform.api.ports import Services
+from trading_platform.cache.link import Link
+from trading_platform.cache.valkey import start_embedded
+from trading_platform.exchanges.endpoints import TABLE, Endpoints, simulated
+from trading_platform.exchanges.factory import ExchangeFactory
+from trading_platform.kit.bus import Bus
+from trading_platform.kit.clock import Clock, SystemClock
+from trading_platform.kit.folder import DataFolder
+from trading_platform.kit.tasks import Supervisor
+from trading_platform.limits.limiter import Limiter
+from trading_platform.market.instruments import ExchangeId
+from trading_platform.observability.health import Health
+from trading_platform.observability.metrics import Metrics
+from trading_platform.orders.manager import OrderManager
+from trading_platform.prices.feeds import PriceFeedManager
+from trading_platform.prices.store import PriceStore
+from trading_platform.safety.service import SafetyService
+from trading_platform.server import ApiServer, listen
+from trading_platform.settings import ExchangeSetting, Settings
+from trading_platform.storage.records import Key, Records
+from trading_platform.storage.sqlite import SqliteRecords
+from trading_platform.storage.tables import TENANTS
+from trading_platform.tenants.service import TenantService
+
+RECORDS_FILE = "records.sqlite"
+PEPPER_FILE = "api-key-pepper"
+DEPLOYMENT_FILE = "deployment-id"
+
+
+class Platform:
+    """What runs."""
+
+    def __init__(self, url: str, tenants: TenantService) -> None:
+        self.url = url
+        self.tenants = tenants
+
+
+@asynccontextmanager
+async def open_platform(settings: Settings, log: Any) -> AsyncIterator[Platform]:
+    """Everything, started in order and stopped in the reverse one.
+
+    Raises ServiceError UNUSABLE_DATA for a data folder or port that cannot be used.
+    """
+    clock, bus, metrics, health = SystemClock(), Bus(), Metrics(), Health(SystemClock())
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(_locked(settings.data))
+        bound = stack.enter_context(listen(settings.host, settings.port))
+        records, valkey_url = await asyncio.gather(
+            _open_records(settings.data, stack), _open_valkey(settings, stack)
+        )
+        link = Link(valkey_url)
+        stack.push_async_callback(link.close)
+        supervisor = Supervisor(log)
+
+        tenants = _tenants(records, folder, clock)
+        limiter = Limiter(link, clock)
+        safety = SafetyService(records, link, limiter, bus, clock)
+        factory = ExchangeFactory(
+            endpoints_of(settings.exchanges), SimulatedCredentials(settings.exchanges), clock, log
+        )
+        stack.push_async_callback(factory.close)
+        await factory.start()
+        accounts = Accounts(factory, supervisor)
+        orders = OrderManager(
+            records,
+            accounts,
+            safety,
+            bus,
+            clock,
+            log,
+            deployment_lead=folder.private_bytes(DEPLOYMENT_FILE, _new_deployment).decode(),
+        )
+        accounts.on_report, accounts.on_gap = orders.on_report, orders.poll_soon
+        published = PriceStore(link, log)
+        prices = PriceFeedManager(factory, published, supervisor, clock, {}, log=log)
+
+        stack.push_async_callback(supervisor.close)
+        stack.push_async_callback(orders.close)
+        await safety.load()
+        supervisor.start("safety", safety.run)
+        supervisor.start("price store", published.run)
+        _start_feeds(prices, factory, supervisor, settings)
+        _watch_health(health, records, link, prices, settings)
+        await orders.recover()
+        supervisor.start("orders", orders.run)
+
+        services = Services(
+            tenants=tenants,
+            limiter=limiter,
+            safety=safety,
+            orders=orders,
+            prices=prices,
+            exchanges=factory,
+            exchange_ids=tuple(settings.exchanges),
+            bus=bus,
+            health=health,
+            metrics=metrics,
+            clock=clock,
+            log=log,
+        )
+        server = ApiServer(build_app(services), bound)
+        stack.push_async_callback(server.close)
+        await server.start()
+        folder.say({"url": server.url})
+        yield Platform(server.url, tenants)
+
+
+@asynccontextmanager
+async def open_tenants(data: Path) -> AsyncIterator[TenantService]:
+    """Only the tenants of a data folder, also while a platform runs on it."""
+    folder = DataFolder(data)
+    async with AsyncExitStack() as stack:
+        stack.callback(folder.close)
+        yield _tenants(await _open_records(data, stack), folder, SystemClock())
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[DataFolder]:
+    folder = DataFolder(path)
+    try:
+        folder.lock()
+        yield folder
+    finally:
+        folder.close()
+
+
+async def _open_records(data: Path, stack: AsyncExitStack) -> SqliteRecords:
+    records = await SqliteRecords.open(data / RECORDS_FILE)
+    stack.push_async_callback(records.close)
+    return records
+
+
+async def _open_valkey(settings: Settings, stack: AsyncExitStack) -> str:
+    if settings.valkey_url:
+        return settings.valkey_url
+    server = await start_embedded(settings.data / "valkey")
+    stack.push_async_callback(server.close)
+    return server.url
+
+
+def _tenants(records: Records, folder: DataFolder, clock: Clock) -> TenantService:
+    pepper = folder.private_bytes(PEPPER_FILE, lambda: secrets.token_bytes(32))
+    return TenantService(records, pepper, clock)
+
+
+def _new_deployment() -> bytes:
+    return secrets.token_hex(4).encode()
+
+
+def endpoints_of(exchanges: Mapping[ExchangeId, ExchangeSetting]) -> dict[ExchangeId, Endpoints]:
+    """Where each exchange lives."""
+    return {
+        exchange_id: simulated(exchange_id, setting.url)
+        if setting.url
+        else TABLE[exchange_id][setting.mode]
+        for exchange_id, setting in exchanges.items()
+    }
+
+
+def _start_feeds(
+    prices: PriceFeedManager, factory: ExchangeFactory, supervisor: Supervisor, settings: Settings
+) -> None:
+    """Stream what each exchange lists of the wanted symbols; one that is down holds up no other."""
+
+    async def start(exchange_id: ExchangeId) -> None:
+        instruments = await factory.instruments(exchange_id)
+        wanted = {symbol for symbol in settings.symbols if symbol in instruments}
+        await prices.start_feed(exchange_id, wanted)
+
+    for exchange_id in settings.exchanges:
+        supervisor.start(f"start feed {exchange_id}", partial(start, exchange_id))
+
+
+def _watch_health(
+    health: Health, records: Records, link: Link, prices: PriceFeedManager, settings: Settings
+) -> None:
+    """What must work for this platform to be ready."""
+
+    async def can_read() -> str | None:
+        await records.get(TENANTS, Key("readiness", "readiness"))
+        return None
+
+    async def can_limit() -> str | None:
+        await link.call("PING")
+        return None
+
+    async def feeds() -> str | None:
+        running = {status.exchange_id for status in prices.feeds() if status.connected}
+        silent = sorted(set(settings.exchanges) - running)
+        return f"no market data from {', '.join(silent)}" if silent else None
+
+    health.add("records", can_read)
+    health.add("valkey", can_limit)
+    health.add("feeds", feeds, required=False)

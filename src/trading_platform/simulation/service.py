@@ -1,0 +1,98 @@
+"""The simulated exchanges as one thing to start: cores, journals, servers and the market replay."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from trading_platform.kit.clock import Clock, SystemClock
+from trading_platform.market.instruments import ExchangeId
+from trading_platform.simulation.binance_server import BinanceServer
+from trading_platform.simulation.coinbase_server import CoinbaseServer
+from trading_platform.simulation.credentials import OPENING_BALANCES, PREFIX, keys_of
+from trading_platform.simulation.exchange import SimulatedExchange
+from trading_platform.simulation.journal import Journal
+from trading_platform.simulation.market import MarketReplay, default_markets, default_sources
+from trading_platform.simulation.model import FeeRule, SimKey
+
+_OPENERS = {ExchangeId.BINANCE: BinanceServer, ExchangeId.COINBASE: CoinbaseServer}
+
+
+class Simulation:
+    """What runs, and where each exchange listens."""
+
+    def __init__(
+        self,
+        urls: Mapping[ExchangeId, str],
+        exchanges: Mapping[ExchangeId, SimulatedExchange],
+        replay: MarketReplay,
+    ) -> None:
+        self.urls = urls
+        self.exchanges = exchanges
+        self.replay = replay
+
+
+class _OpenExchange(SimulatedExchange):
+    """Opens a funded account for whoever comes with a key made by `simulated_keys`."""
+
+    def key(self, api_key: str) -> SimKey | None:
+        known = super().key(api_key)
+        if known is not None or not api_key.startswith(PREFIX):
+            return known
+        keys = keys_of(api_key)
+        listed = {name for i in self.instruments.values() for name in (i.base, i.quote)}
+        return self.open_account(
+            keys.api_key,
+            keys.api_secret,
+            keys.passphrase,
+            {name: amount for name, amount in OPENING_BALANCES.items() if name in listed},
+        )
+
+
+@asynccontextmanager
+async def open_simulation(
+    folder: Path,
+    *,
+    ports: Mapping[ExchangeId, int] | None = None,
+    speed: float = 1.0,
+    seed: int = 1,
+) -> AsyncIterator[Simulation]:
+    """Both exchanges on loopback, their accounts kept in `folder`; port 0 (default) takes any."""
+    clock = SystemClock()
+    async with AsyncExitStack() as stack:
+        exchanges = {
+            exchange_id: _exchange(exchange_id, folder, clock, stack) for exchange_id in ExchangeId
+        }
+        replay = MarketReplay(exchanges, default_sources(seed), clock, speed)
+        replay.prime()
+        urls = {}
+        for exchange_id, server_type in _OPENERS.items():
+            port = (ports or {}).get(exchange_id, 0)
+            server = server_type(exchanges[exchange_id], host="127.0.0.1", port=port, clock=clock)
+            await server.start()
+            stack.push_async_callback(server.close)
+            urls[exchange_id] = server.url
+        playing = asyncio.create_task(replay.run(), name="market replay")
+        stack.push_async_callback(_stop, playing)
+        yield Simulation(urls, exchanges, replay)
+
+
+def _exchange(
+    exchange_id: ExchangeId, folder: Path, clock: Clock, stack: AsyncExitStack
+) -> SimulatedExchange:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    journal = Journal(folder / f"{exchange_id.lower()}.jsonl")
+    stack.callback(journal.close)
+    binance = exchange_id is ExchangeId.BINANCE
+    return _OpenExchange(
+        default_markets()[exchange_id],
+        clock=clock,
+        journal=journal,
+        fee_rule=FeeRule.RECEIVED if binance else FeeRule.QUOTE,
+        unique_open_client_ids=binance,
+    )
+
+
+async def _stop(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
