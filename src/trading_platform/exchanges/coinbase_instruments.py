@@ -18,7 +18,6 @@ class ProductRow(msgspec.Struct, frozen=True):
     min_market_funds: Decimal = Decimal(0)
     status: str = ""
     status_message: str = ""
-    status_message: str = ""
     trading_disabled: bool = False
     cancel_only: bool = False
     auction_mode: bool = False
