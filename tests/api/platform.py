@@ -30,6 +30,7 @@ from trading_platform.exchanges.ports import (
     Found,
     LookUp,
     LookUpFailed,
+    MarketSink,
     PlaceOutcome,
     Trading,
     Unknown,
@@ -47,7 +48,6 @@ from trading_platform.observability.logs import create_log
 from trading_platform.observability.metrics import Metrics
 from trading_platform.orders.manager import OrderManager
 from trading_platform.prices.feeds import PriceFeedManager
-from trading_platform.prices.source import ExchangeSink
 from trading_platform.safety.service import SafetyService
 from trading_platform.storage.sqlite import SqliteRecords
 from trading_platform.tenants.model import Permission, Tier
@@ -127,7 +127,7 @@ class ScriptedExchanges:
 
     def __init__(self) -> None:
         self.accounts: dict[tuple[str, ExchangeId], ScriptedAccount] = {}
-        self.sinks: dict[ExchangeId, ExchangeSink] = {}
+        self.sinks: dict[ExchangeId, MarketSink] = {}
         self.down: set[ExchangeId] = set()
 
     async def instruments(self, exchange_id: ExchangeId) -> Mapping[str, Instrument]:
@@ -149,7 +149,7 @@ class ScriptedExchanges:
         return self.accounts.setdefault((tenant_id, exchange_id), made)
 
     def market_stream(
-        self, exchange_id: ExchangeId, exchange_symbols: Sequence[str], sink: ExchangeSink
+        self, exchange_id: ExchangeId, exchange_symbols: Sequence[str], sink: MarketSink
     ) -> "_Silence":
         self.sinks[exchange_id] = sink
         return _Silence()

@@ -135,6 +135,7 @@ QUERIES = {
     "limit=": "`limit`",
     "limit=1&limit=2": "twice",
     "status=WORKING": "`status`",
+    "status=null": "`status`",
     "open=perhaps": "`open`",
     "colour=red": "unknown field `colour`",
     "after=" + "x" * 1025: "`after`",

@@ -1,8 +1,9 @@
 """/v1/account, /v1/exchanges and /v1/balances: who am I, where can I trade, what do I hold."""
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
-from trading_platform.api.fields import SymbolText
+from trading_platform.api.fields import SymbolText, given
 from trading_platform.api.ports import Services
 from trading_platform.api.routes import Answer, Call, Nothing, Route
 from trading_platform.kit.decimals import plain
@@ -98,7 +99,7 @@ class WhichInstruments(
     """Which exchange, and one symbol of it or all."""
 
     exchange_id: ExchangeId
-    symbol: SymbolText | None = None
+    symbol: SymbolText | UnsetType = UNSET
 
 
 async def get_account(services: Services, call: Call[Nothing, Nothing]) -> Answer:
@@ -143,7 +144,7 @@ async def _exchange(services: Services, exchange_id: ExchangeId) -> ExchangeView
 
 async def list_instruments(services: Services, call: Call[WhichInstruments, Nothing]) -> Answer:
     """Which rules do orders keep?"""
-    exchange_id, symbol = call.query.exchange_id, call.query.symbol
+    exchange_id, symbol = call.query.exchange_id, given(call.query.symbol)
     instruments = await services.exchanges.instruments(_served(services, exchange_id))
     if symbol is not None and symbol not in instruments:
         raise ServiceError(f"{exchange_id} does not trade {symbol}.", "NOT_FOUND")

@@ -1,13 +1,16 @@
 """The kinds of text that requests and answers are made of, with what a person must know of each."""
 
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from trading_platform.kit import decimals
 from trading_platform.kit.errors import ServiceError
 from trading_platform.market.instruments import split_symbol
+
+Value = TypeVar("Value")
 
 DECIMAL_FORM = (
     'a plain decimal in a string, such as "0.015": digits and one point, no sign, no exponent, '
@@ -38,6 +41,11 @@ ReasonText = Annotated[
 CursorText = Annotated[
     str, msgspec.Meta(min_length=1, max_length=1024, description="the `after` of the page before")
 ]
+
+
+def given(value: Value | UnsetType) -> Value | None:
+    """A query parameter, None when it was not sent. (`| None` would let the text "null" pass.)"""
+    return None if value is UNSET else value
 
 
 def check_symbol(text: str) -> None:

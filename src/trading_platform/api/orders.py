@@ -5,8 +5,16 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Annotated
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
-from trading_platform.api.fields import CursorText, DecimalText, SymbolText, check_symbol, positive
+from trading_platform.api.fields import (
+    CursorText,
+    DecimalText,
+    SymbolText,
+    check_symbol,
+    given,
+    positive,
+)
 from trading_platform.api.ports import Services
 from trading_platform.api.routes import Answer, Call, Limit, Nothing, Route
 from trading_platform.kit.decimals import plain
@@ -47,10 +55,10 @@ class ListOrders(
 ):
     """Which orders; `open` means: not in a final state."""
 
-    status: OrderStatus | None = None
+    status: OrderStatus | UnsetType = UNSET
     open_only: bool = msgspec.field(default=False, name="open")
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000, description="1 to 1000")] = 50
-    after: CursorText | None = None
+    after: CursorText | UnsetType = UNSET
 
 
 class FillView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -205,10 +213,10 @@ async def list_orders(services: Services, call: Call[ListOrders, Nothing]) -> An
     query = call.query
     orders, after = await services.orders.list_orders(
         call.caller.tenant_id,
-        status=query.status,
+        status=given(query.status),
         open_only=query.open_only,
         limit=query.limit,
-        after=query.after,
+        after=given(query.after),
     )
     return Answer(OrderList(orders=tuple(order_view(order) for order in orders), after=after))
 
