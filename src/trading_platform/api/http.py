@@ -18,6 +18,7 @@ from trading_platform.api.ports import Services
 from trading_platform.api.routes import Answer, Call, Limit, Route
 from trading_platform.kit.errors import ServiceError
 from trading_platform.limits.limiter import Admission
+from trading_platform.observability.logs import log_context
 from trading_platform.tenants.model import Caller
 
 STOPPING_AT_ONCE_MAX = 8
@@ -51,22 +52,34 @@ class Dispatch:
 
     async def _answer(self, route: Route, scope: Scope, receive: Receive) -> Answer:
         headers = dict(scope["headers"])
-        caller = None
-        if route.permission is not None:
-            caller = await self._sign_in(route, scope, headers)
-        if caller is not None and route.limit is Limit.STOPPING:
-            return await self._stop(route, scope, receive, headers, caller)
-        if caller is not None and route.limit is Limit.REQUEST:
+        if route.permission is None:
+            call = await self._parse(route, scope, receive, headers, None)
+            return await route.handler(self._services, call)
+        caller = await self._sign_in(route, scope, headers)
+        with log_context(tenant_id=caller.tenant_id):
+            if route.limit is Limit.STOPPING:
+                return await self._stop(route, scope, receive, headers, caller)
+            call = await self._within_budget(route, scope, receive, headers, caller)
+            return await route.handler(self._services, call)
+
+    async def _within_budget(
+        self,
+        route: Route,
+        scope: Scope,
+        receive: Receive,
+        headers: Mapping[bytes, bytes],
+        caller: Caller,
+    ) -> Call[Any, Any]:
+        if route.limit is not Limit.ORDER:
             await self._spend_request(scope, caller)
+            return await self._parse(route, scope, receive, headers, caller)
         try:
             call = await self._parse(route, scope, receive, headers, caller)
         except ServiceError:
-            if caller is not None and route.limit is Limit.ORDER:
-                await self._spend_request(scope, caller)  # bad orders are not free
+            await self._spend_request(scope, caller)  # bad orders are not free
             raise
-        if caller is not None and route.limit is Limit.ORDER:
-            await self._spend_order(scope, caller, call)
-        return await route.handler(self._services, call)
+        await self._spend_order(scope, caller, call)
+        return call
 
     async def _sign_in(self, route: Route, scope: Scope, headers: Mapping[bytes, bytes]) -> Caller:
         caller = await self._services.tenants.authenticate(bearer(headers))

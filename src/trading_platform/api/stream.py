@@ -16,6 +16,7 @@ from trading_platform.api.session import Session
 from trading_platform.api.stream_messages import Auth, Refused
 from trading_platform.kit.errors import ServiceError
 from trading_platform.limits.limiter import LEASE_S
+from trading_platform.observability.logs import log_context
 from trading_platform.tenants.model import Caller, Permission
 
 SIGN_IN_S = 5.0
@@ -74,7 +75,8 @@ class Stream:
         self._count(1)
         session = Session(self._services, self._fan, socket, caller)
         try:
-            await session.run(self._watch(key, caller, lease))
+            with log_context(tenant_id=caller.tenant_id):
+                await session.run(self._watch(key, caller, lease))
         finally:
             self._count(-1)
             await asyncio.shield(session.close())
