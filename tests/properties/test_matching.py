@@ -54,7 +54,7 @@ class Submit(NamedTuple):
 
 class Cancel(NamedTuple):
     account: int
-    index: int
+    nth: int
 
 
 @st.composite
@@ -118,7 +118,7 @@ class World:
                 self.exchange.submit(account, action.order)
             else:
                 orders = self.exchange.orders(account)
-                order_id = orders[action.index].order_id if action.index < len(orders) else 0
+                order_id = orders[action.nth].order_id if action.nth < len(orders) else 0
                 self.exchange.cancel(account, order_id)
         except SimRefusal:
             assert self.money() == before, "a refusal moved money"

@@ -81,6 +81,16 @@ class BinanceServer:
         """`ws://host:port`; streams at /ws and /stream, the WebSocket API at /ws-api/v3."""
         return f"ws://{self._host}:{self._port}"
 
+    @property
+    def connection_count(self) -> int:
+        """Open WebSockets."""
+        return len(self._sockets)
+
+    @property
+    def stream_count(self) -> int:
+        """Market streams that somebody listens to."""
+        return self._hub.stream_count
+
     async def start(self) -> None:
         """Listen."""
         app = web.Application(client_max_size=_BODY_BYTES_MAX)

@@ -69,6 +69,11 @@ class StreamHub:
         self._encode = msgspec.json.Encoder().encode
         exchange.listen(self.on_event)
 
+    @property
+    def stream_count(self) -> int:
+        """Streams with at least one subscriber."""
+        return len(self._subscribers)
+
     def subscribe(self, stream: str, subscriber: Subscriber) -> None:
         """From the next event on."""
         self._subscribers.setdefault(stream, {})[subscriber] = None
