@@ -6,13 +6,14 @@
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import count
 from typing import Any
 
 from msgspec.structs import replace
 
-from tests.builders import a_fill, an_instrument
+from tests.builders import NOW, a_fill, an_instrument
 from trading_platform.exchanges.ports import (
     Accepted,
     CancelOutcome,
@@ -55,11 +56,13 @@ class ScriptedExchange:
         self.asked: list[str] = []
         self.down = False
         self.look_ups_down = False
+        self.lag_s = 0.0
         self.blind_until = 0.0
         self.lists_blind_until = 0.0
         self.cancel_script: deque[CancelOutcome | str] = deque()
         self.answer_now = asyncio.Event()
         self.arrived = asyncio.Event()
+        self._ids = count(1001)
         self._late: list[tuple[float, Order]] = []
 
     async def place(self, order: Order, instrument: Instrument) -> PlaceOutcome:
@@ -97,7 +100,7 @@ class ScriptedExchange:
         if self.down or self.look_ups_down:
             return LookUpFailed("503")
         report = self._find(order)
-        if report is None or self.clock.monotonic() < self.blind_until:
+        if report is None or self._lags(report) or self.clock.monotonic() < self.blind_until:
             return NotFound()
         return Found(report)
 
@@ -147,11 +150,17 @@ class ScriptedExchange:
         self._settle_late()
         if self.down:
             raise ServiceError("503", "EXCHANGE_UNAVAILABLE")
-        return [] if self.clock.monotonic() < self.lists_blind_until else list(self.placed)
+        if self.clock.monotonic() < self.lists_blind_until:
+            return []
+        return [report for report in self.placed if not self._lags(report)]
+
+    def _lags(self, report: OrderReport) -> bool:
+        """Whether reads do not show the order yet."""
+        return self.clock.now() < (report.event_at or NOW) + timedelta(seconds=self.lag_s)
 
     def _accept(self, order: Order) -> OrderReport:
         report = OrderReport(
-            exchange_order_id=str(1000 + len(self.sends) + len(self._late)),
+            exchange_order_id=str(next(self._ids)),
             client_order_id=order.client_order_id,
             exchange_symbol="BTCUSDT",
             status=OrderStatus.OPEN,

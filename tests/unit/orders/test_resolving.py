@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.builders import a_report, a_request
-from tests.unit.orders.conftest import House
+from tests.unit.orders.house import House
 from tests.unit.orders.scripted import HANG, LOSE_ANSWER, LOSE_REQUEST
 from trading_platform.exchanges.ports import Rejected, Unknown
 from trading_platform.kit.errors import ServiceError

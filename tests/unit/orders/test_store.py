@@ -4,7 +4,7 @@ import asyncio
 from decimal import Decimal
 
 from tests.builders import NOW, a_fill, a_report, a_request, an_order
-from tests.unit.orders.conftest import House
+from tests.unit.orders.house import House
 from tests.unit.orders.scripted import Lines
 from trading_platform.kit.bus import Bus
 from trading_platform.market.events import OrderChanged

@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from tests.builders import a_request, an_instrument
-from tests.unit.orders.conftest import House
+from tests.unit.orders.house import House
 from tests.unit.orders.scripted import HANG, LOSE_ANSWER, LOSE_REQUEST, REJECT
 from trading_platform.kit.errors import ServiceError
 from trading_platform.market.orders import OrderStatus
