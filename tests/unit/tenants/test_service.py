@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from trading_platform.kit.clock import ManualClock
@@ -183,6 +184,19 @@ async def test_a_tenant_sees_and_revokes_only_its_own_keys(
     assert (await tenants.authenticate(text)).tenant_id == theirs.tenant_id
     with pytest.raises(ValueError, match="another tenant"):
         await ApiKeys(records, mine.tenant_id).add(second, b"", tenant_version=1)
+
+
+async def test_a_key_is_not_added_when_its_tenant_changed_meanwhile(
+    tenants: TenantService, records: SqliteRecords
+) -> None:
+    tenant = await tenants.create_tenant("Acme", Tier.FREE)
+    key, _ = await tenants.create_api_key(tenant.tenant_id, name="bot")
+    await tenants.suspend_tenant(tenant.tenant_id)
+    late = msgspec.structs.replace(key, key_id="lateandnew")
+    with pytest.raises(ServiceError) as caught:
+        await ApiKeys(records, tenant.tenant_id).add(late, b"", tenant_version=1)
+    assert caught.value.code == "CONFLICT"
+    assert await tenants.list_api_keys(tenant.tenant_id) == [key]
 
 
 async def test_tenants_and_keys_are_listed_oldest_first_over_pages(
