@@ -102,8 +102,9 @@ class EmbeddedValkey:
                 while not await _answers(self._socket):
                     if self._process is None or self._process.poll() is not None:
                         raise ServiceError(
-                            f"The cache server did not start; the last lines of"
-                            f" {self._folder / 'valkey.log'} say why: {self._last_words()}",
+                            "The cache server did not start. Its last words:"
+                            f" {self._last_words()}. If its files are damaged, remove"
+                            f" {self._folder}: nothing irreplaceable is kept there.",
                             "PROVIDER_UNAVAILABLE",
                         )
                     await asyncio.sleep(0.005)

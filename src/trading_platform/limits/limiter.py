@@ -167,9 +167,7 @@ class Limiter:
         key = keys.requests_key(tenant_id)
         try:
             reply = await self._link.script(ADMIT, (key,), (WINDOW_US, cost, limit))
-        except ServiceError as error:
-            if error.code != "PROVIDER_UNAVAILABLE":
-                raise
+        except ServiceError:  # the link raises it only for a cache that cannot be asked
             return self._request_without_cache(tenant_id, limit, cost)
         verdict, retry_us, remaining, reset_us, _, _ = _numbers(reply, 6)
         return _one(verdict, retry_us, _allowance(limit, remaining, reset_us), Limited.REQUESTS)

@@ -23,6 +23,18 @@ asyncio.run(main())
 """
 
 
+async def _write_one(folder: Path) -> None:
+    server = await start_embedded(folder)
+    link = Link(server.url)
+    await link.call("SET", "a", "1")
+    await link.close()
+    await server.close()
+
+
+def _log_of_writes(folder: Path) -> Path:
+    return next((folder / "appendonlydir").glob("*.incr.aof"))
+
+
 def _exists(path: str) -> bool:
     return Path(path).exists()
 
@@ -82,11 +94,7 @@ async def test_second_start_on_the_folder_names_the_first(tmp_path: Path) -> Non
 
 
 async def test_values_survive_a_clean_stop(tmp_path: Path) -> None:
-    server = await start_embedded(tmp_path)
-    link = Link(server.url)
-    await link.call("SET", "a", "1")
-    await link.close()
-    await server.close()
+    await _write_one(tmp_path)
     server = await start_embedded(tmp_path)
     link = Link(server.url)
     assert await link.call("GET", "a") == b"1"
@@ -98,6 +106,26 @@ async def test_socket_file_left_by_a_crash_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "valkey.sock").touch()
     server = await start_embedded(tmp_path)
     await server.close()
+
+
+async def test_last_write_cut_short_by_a_crash_is_dropped_and_the_rest_kept(
+    tmp_path: Path,
+) -> None:
+    await _write_one(tmp_path)
+    with _log_of_writes(tmp_path).open("ab") as log:
+        log.write(b"*3\r\n$3\r\nSET\r\n$1")
+    server = await start_embedded(tmp_path)
+    link = Link(server.url)
+    assert await link.call("GET", "a") == b"1"
+    await link.close()
+    await server.close()
+
+
+async def test_damaged_files_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    await _write_one(tmp_path)
+    _log_of_writes(tmp_path).write_bytes(b"garbage" * 100)
+    with pytest.raises(ServiceError, match=f"remove {tmp_path}"):
+        await start_embedded(tmp_path)
 
 
 async def test_folder_with_a_long_path_gets_a_short_private_socket(tmp_path: Path) -> None:

@@ -222,6 +222,20 @@ async def test_away_cache_admits_no_order_and_no_connection(away: Limiter) -> No
         assert refused.value.code == "PROVIDER_UNAVAILABLE"
 
 
+async def test_full_cache_admits_no_order_and_counts_requests_here(
+    limiter: Limiter, link: Link
+) -> None:
+    await _permit(link, "t")
+    await link.call("CONFIG", "SET", "maxmemory", "1")
+    try:
+        with pytest.raises(ServiceError, match="OOM"):
+            await limiter.admit_order("t", Tier.FREE, "BINANCE")
+        assert (await limiter.admit_request("t", Tier.FREE)).degraded
+    finally:
+        await link.call("CONFIG", "SET", "maxmemory", "512mb")
+    assert await _orders(link, "t") == (0, 0)
+
+
 async def test_killed_cache_and_back_again_admits_at_most_twice_the_limit(folder: Path) -> None:
     first = await start_embedded(folder / "killed")
     link = Link(first.url, pause_first_s=0.001, pause_max_s=0.001)
