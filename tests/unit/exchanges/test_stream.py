@@ -74,7 +74,7 @@ class Feed:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not condition():  # noqa: ASYNC110 - conditions of all kinds
             await asyncio.sleep(0.005)
 
