@@ -12,8 +12,18 @@ from trading_platform.simulation.coinbase_security import ApiError
 from trading_platform.simulation.model import SelfTradePrevention
 
 FEE = Decimal("0.006")
-LIMIT: dict[str, object] = {"product_id": "BTC-USD", "side": "buy", "price": "100.25", "size": "0.01"}
-MARKET: dict[str, object] = {"product_id": "BTC-USD", "side": "sell", "type": "market", "size": "0.01"}
+LIMIT: dict[str, object] = {
+    "product_id": "BTC-USD",
+    "side": "buy",
+    "price": "100.25",
+    "size": "0.01",
+}
+MARKET: dict[str, object] = {
+    "product_id": "BTC-USD",
+    "side": "sell",
+    "type": "market",
+    "size": "0.01",
+}
 OID = "6b1f7a0e-5f1f-4f0e-9a8d-2f6f1f3b7c55"
 
 
