@@ -1,5 +1,6 @@
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.unit.prices.builders import NOW_NS, S, a_policy, a_reading, on_binance
@@ -193,3 +194,14 @@ def test_no_sources_is_a_refusal() -> None:
 def test_provenance_names_exchanges() -> None:
     result = price_of([on_binance(), a_reading()])
     assert [s.exchange_id for s in result.sources] == [ExchangeId.BINANCE, ExchangeId.COINBASE]
+
+
+def test_rounding_does_not_leave_the_sources() -> None:
+    """These weights sum to 50.04999999999999."""
+    volumes = [4.1, 5.9, 7.1]
+    readings = [
+        msgspec.structs.replace(reading, volume=volume, vwap=50.05)
+        for reading, volume in zip(three(50.05, 50.05, 50.05), volumes, strict=True)
+    ]
+    result = price_of([msgspec.structs.replace(r, bid=50.05, ask=50.05) for r in readings])
+    assert result.price == 50.05

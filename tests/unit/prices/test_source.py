@@ -203,3 +203,12 @@ def test_messages_of_one_batch_share_one_reading_of_the_time() -> None:
     after.pop()()
     sink.on_trade("BTCUSDT", 1.0, 1.0, True, 2, 0)
     assert source.traded_ns == NOW_NS + S
+
+
+def test_first_trade_after_a_gap_sets_what_is_near() -> None:
+    feed = Feed()
+    feed.trade(100.0)
+    feed.sink.on_gap("reconnect")
+    feed.trade(200.0)
+    feed.trade(100.0)
+    assert feed.reading().last == 200.0
