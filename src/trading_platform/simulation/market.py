@@ -86,7 +86,8 @@ class Source:
             if event.bids or event.asks:
                 exchange.set_levels(self.symbol, event.bids, event.asks)
         else:
-            exchange.replace_book(self.symbol, event.bids, event.asks)
+            # Lowest price first: a sorted list grows at its end, which is cheap.
+            exchange.replace_book(self.symbol, event.bids[::-1], event.asks)
             self.last_price = _middle(event)
 
 

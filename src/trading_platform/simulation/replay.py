@@ -11,6 +11,7 @@ Rules
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
+from itertools import islice
 
 import msgspec
 
@@ -157,17 +158,23 @@ def _removals_first(levels: Iterable[Level]) -> list[Level]:
     return sorted(dict(levels).items(), key=lambda level: level[1] != 0)
 
 
-def reader(exchange_id: ExchangeId) -> BinanceReader | CoinbaseReader:
+Reader = BinanceReader | CoinbaseReader
+
+
+def reader(exchange_id: ExchangeId) -> Reader:
     """A fresh reader of that exchange's recordings."""
     return BinanceReader() if exchange_id is ExchangeId.BINANCE else CoinbaseReader()
 
 
 def events(lines: Iterable[Line], exchange_id: ExchangeId) -> Iterator[Timed]:
     """The market events of a recording, in order, timed from the first one."""
-    read: Callable[[Line], tuple[int, MarketEvent] | None] = reader(exchange_id).read
-    start_ns = latest_ns = 0
+    return _timed(lines, reader(exchange_id), 0)
+
+
+def _timed(lines: Iterable[Line], reading: Reader, start_ns: int) -> Iterator[Timed]:
+    latest_ns = start_ns
     for line in lines:
-        found = read(line)
+        found = reading.read(line)
         if found is None:
             continue
         at_ns, event = found
@@ -264,25 +271,36 @@ def _least(old: Decimal | None, new: Decimal) -> Decimal:
 class RecordedPath:
     """One recording, ready to be played again and again; decoded as it is played.
 
-    Only the starting book is kept between rounds: it is the large part, and always the same.
+    Only the starting book is kept between rounds: it is the large part, always the same, and
+    decoding the megabyte that it has at Coinbase would hold up everything else at every seam.
     """
 
     def __init__(self, compressed: bytes, exchange_id: ExchangeId) -> None:
         self._compressed = compressed
         self._exchange_id = exchange_id
-        first = next(self._recorded(), None)
-        if first is not None and isinstance(first.event, Book):
-            self.start = first.event
-        else:
-            self.start = seed(self._recorded())
+        self._skipped, self._start_ns = 0, 0
+        self._reader = reader(exchange_id)
+        self.start = self._first_book() or seed(self._recorded())
 
     def round(self) -> Iterator[Timed]:
-        """The starting book, then everything after it, once."""
+        """The starting book, then everything after it, once.
+
+        A later snapshot (the recorder had to connect again) is a part of what happened.
+        """
         yield Timed(0, self.start)
-        for number, timed in enumerate(self._recorded()):
-            # A later snapshot (the recorder had to connect again) is a part of what happened.
-            if number > 0 or not isinstance(timed.event, Book):
-                yield timed
+        yield from self._recorded()
+
+    def _first_book(self) -> Book | None:
+        """The book, when the recording starts with one; the rounds then go on after its line."""
+        for number, line in enumerate(read_lines(self._compressed)):
+            found = self._reader.read(line)
+            if found is not None:
+                if isinstance(found[1], Book):
+                    self._skipped, self._start_ns = number + 1, found[0]
+                    return found[1]
+                break
+        return None
 
     def _recorded(self) -> Iterator[Timed]:
-        return events(read_lines(self._compressed), self._exchange_id)
+        lines = islice(read_lines(self._compressed), self._skipped, None)
+        return _timed(lines, self._reader, self._start_ns)
