@@ -10,7 +10,7 @@
 import asyncio
 import math
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Protocol
 
 from trading_platform.cache.link import Link
@@ -19,26 +19,23 @@ from trading_platform.kit.clock import Clock
 from trading_platform.kit.errors import ServiceError
 from trading_platform.kit.retry import backoff_s
 from trading_platform.limits.limiter import Admission, Limiter
-from trading_platform.market.events import KillSwitchChanged
 from trading_platform.market.instruments import ExchangeId
 from trading_platform.safety.permits import Permits
 from trading_platform.safety.store import SwitchStore
 from trading_platform.safety.switch import (
     PLATFORM,
-    Board,
     Scope,
     ScopeKind,
     SwitchState,
     activated,
     checked_words,
     exchange_scope,
-    learned,
     may_trade,
-    merged,
     released,
     tenant_scope,
     untouched,
 )
+from trading_platform.safety.truth import Truth
 from trading_platform.storage.records import Records
 from trading_platform.tenants.model import Tier
 
@@ -46,7 +43,6 @@ CHANNEL = "kill-switch-changed"
 
 _READ_S = 1.0
 _WRITE_S = 5.0
-_CACHE_TIME_S = 0.25
 _SPREAD_S = 1.0
 _KNOWN_S = 60.0
 _KNOWN_MAX = 10_000
@@ -80,22 +76,19 @@ class SafetyService:
         self._link = link
         self._limiter = limiter
         self._permits = Permits(link)
-        self._bus = bus
+        self._truth = Truth(self._store, self._permits, bus, clock, self._revoke)
         self._clock = clock
         self._log = log
         self._subscribe = subscribe
         self._poll_s = poll_s
-        self._board = Board()
-        self._read_at_us: int | None = None
         self._arriving: Counter[str] = Counter()
         self._halting: set[asyncio.Task[SwitchState]] = set()
         self._known: OrderedDict[str, float] = OrderedDict()
-        self._refreshing: asyncio.Task[None] | None = None
         self._nudge = asyncio.Event()
 
     async def load(self) -> None:
         """Read the truth once before anything trades; raises STORAGE_UNAVAILABLE."""
-        await self._refresh()
+        await self._truth.refresh()
 
     async def run(self) -> None:
         """Follow the truth and renew permits until cancelled; run it in a Supervisor loop."""
@@ -110,9 +103,9 @@ class SafetyService:
 
         One round trip; a second and a reading of the truth when there is no permit.
         """
-        self._know(tenant_id)
         self._refuse_if_known_halted(tenant_id, exchange_id)
         answer = await self._limiter.admit_order(tenant_id, tier, exchange_id)
+        self._know(tenant_id)
         if answer.admission is None:
             await self._permit(tenant_id, exchange_id)
             answer = await self._limiter.admit_order(tenant_id, tier, exchange_id)
@@ -131,7 +124,7 @@ class SafetyService:
         """Raise TRADING_HALTED unless an order may leave this instant. Looks at memory only."""
         if self._arriving:
             self._refuse_if_arriving(tenant_id, exchange_id)
-        denial = may_trade(self._board, tenant_id, exchange_id, self._clock.monotonic())
+        denial = may_trade(self._truth.board, tenant_id, exchange_id, self._clock.monotonic())
         if denial is not None:
             raise _halted(denial.message, denial.state)
 
@@ -154,30 +147,30 @@ class SafetyService:
         now = self._clock.now()
 
         def decide(stored: SwitchState) -> SwitchState:
-            latest = self._latest(stored)
+            latest = self._truth.latest(stored)
             return released(latest, epoch=epoch, reason=reason, actor=actor, now=now)
 
         state = await self._store.change(scope, decide)
-        self._learn([state])
+        self._truth.learn([state])
         await self._spread(state)
         return state
 
     async def status(self, tenant_id: str) -> list[SwitchState]:
         """The switches that bear on a tenant, freshly read: platform, each exchange, its own."""
-        await self._refresh()
+        await self._truth.refresh()
         scopes = (PLATFORM, *map(exchange_scope, ExchangeId), tenant_scope(tenant_id))
-        return [self._board.states.get(str(scope), untouched(scope)) for scope in scopes]
+        return [self._truth.board.states.get(str(scope), untouched(scope)) for scope in scopes]
 
     async def _activate(self, scope: Scope, reason: str, actor: str) -> SwitchState:
         now = self._clock.now()
 
         def decide(stored: SwitchState) -> SwitchState:
-            return activated(self._latest(stored), reason=reason, actor=actor, now=now)
+            return activated(self._truth.latest(stored), reason=reason, actor=actor, now=now)
 
         name = str(scope)
         try:
             state = await self._store.change(scope, decide)
-            self._learn([state])
+            self._truth.learn([state])
         finally:
             self._arriving[name] -= 1
             self._arriving += Counter()  # drops what has come down to zero
@@ -186,13 +179,15 @@ class SafetyService:
 
     async def _poll(self) -> None:
         while True:
+            self._nudge.clear()  # before reading: what comes meanwhile asks for another reading
             try:
-                await self._refresh()
-                if self._read_at_us is not None:
-                    await self._permits.issue(self._busy(), self._board, self._read_at_us)
+                await self._truth.refresh()
+                if self._truth.read_at_us is not None:
+                    await self._permits.issue(
+                        self._busy(), self._truth.board, self._truth.read_at_us
+                    )
             except ServiceError as error:  # the board ages, and soon nothing is sent any more
                 self._warn("kill switches not followed", error)
-            self._nudge.clear()
             try:
                 async with asyncio.timeout(self._poll_s):
                     await self._nudge.wait()
@@ -211,43 +206,17 @@ class SafetyService:
             failures += 1
             await asyncio.sleep(backoff_s(failures, first_s=0.1, most_s=2.0))
 
-    async def _refresh(self) -> None:
-        """Read the truth; callers at the same time share one reading."""
-        if self._refreshing is None:
-            self._refreshing = asyncio.create_task(self._read_truth(), name="kill-switch-read")
-        await asyncio.shield(self._refreshing)
-
-    async def _read_truth(self) -> None:
-        try:
-            read_at_us = await self._cache_time()
-            read_at_s = self._clock.monotonic()
-            states = await self._store.all()
-        finally:
-            self._refreshing = None
-        self._read_at_us = read_at_us
-        halted = [state for state in self._learn(states, read_at_s) if state.active]
-        for state in halted:  # by another process: its permits are shared, but not all known to it
-            await self._revoke(state)
-
-    async def _cache_time(self) -> int | None:
-        """The cache's clock before the truth is read; None, and so no permits, when it is away."""
-        try:
-            async with asyncio.timeout(_CACHE_TIME_S):
-                return await self._permits.server_us()
-        except (ServiceError, TimeoutError):
-            return None
-
     async def _permit(self, tenant_id: str, exchange_id: str) -> None:
-        await self._refresh()
+        await self._truth.refresh()
         self._refuse_if_known_halted(tenant_id, exchange_id)
-        if self._read_at_us is not None:
-            await self._permits.issue([tenant_id], self._board, self._read_at_us)
+        if self._truth.read_at_us is not None:
+            await self._permits.issue([tenant_id], self._truth.board, self._truth.read_at_us)
 
     def _refuse_if_known_halted(self, tenant_id: str, exchange_id: str) -> None:
         """Like `may_send`, but a board that has only grown old may still be read anew."""
         if self._arriving:
             self._refuse_if_arriving(tenant_id, exchange_id)
-        denial = may_trade(self._board, tenant_id, exchange_id, self._clock.monotonic())
+        denial = may_trade(self._truth.board, tenant_id, exchange_id, self._clock.monotonic())
         if denial is not None and denial.state is not None:
             raise _halted(denial.message, denial.state)
 
@@ -256,18 +225,6 @@ class SafetyService:
         for name in map(str, scopes):
             if self._arriving[name]:
                 raise _halted(f"Trading is being halted ({name}).", None)
-
-    def _latest(self, stored: SwitchState) -> SwitchState:
-        return merged(self._board.states.get(str(stored.scope)), stored)
-
-    def _learn(
-        self, states: list[SwitchState], read_at_s: float | None = None
-    ) -> list[SwitchState]:
-        first = self._board.read_at_s is None and read_at_s is not None
-        self._board, news = learned(self._board, states, read_at_s)
-        for state in () if first else news:
-            self._bus.publish(_fact(state))
-        return news
 
     async def _spread(self, state: SwitchState) -> None:
         """Tell the cache and the other processes. The truth stands already, so a failure here only
@@ -283,10 +240,11 @@ class SafetyService:
         except (ServiceError, TimeoutError) as error:
             self._warn("kill switch not spread", error)
 
-    async def _revoke(self, state: SwitchState) -> None:
+    async def _revoke(self, halted: Sequence[SwitchState]) -> None:
         try:
             async with asyncio.timeout(_SPREAD_S):
-                await self._permits.revoke(self._concerned(state), state)
+                for state in halted:
+                    await self._permits.revoke(self._concerned(state), state)
         except (ServiceError, TimeoutError) as error:
             self._warn("permits not revoked", error)
 
@@ -331,16 +289,4 @@ def _limited(admission: Admission) -> ServiceError:
             "remaining": admission.remaining,
             "reset": math.ceil(admission.reset_s),
         },
-    )
-
-
-def _fact(state: SwitchState) -> KillSwitchChanged:
-    assert state.changed_at is not None  # noqa: S101 - only untouched switches have none
-    return KillSwitchChanged(
-        scope=str(state.scope),
-        active=state.active,
-        epoch=state.epoch,
-        reason=state.reason,
-        actor=state.actor,
-        event_at=state.changed_at,
     )

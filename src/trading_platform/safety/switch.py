@@ -8,6 +8,7 @@
 4. Who cannot tell whether trading is halted treats it as halted.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
@@ -20,6 +21,7 @@ BOARD_AGE_S_MAX = 2.0
 """How old the newest reading of the truth may be when an order leaves."""
 
 _WORDS_MAX = 500
+_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 
 
 class ScopeKind(StrEnum):
@@ -83,7 +85,7 @@ def parse_scope(text: str) -> Scope:
     kind, colon, name = text.partition(":")
     if text == ScopeKind.PLATFORM:
         return PLATFORM
-    if colon and name and len(name) <= 128 and kind in (ScopeKind.EXCHANGE, ScopeKind.TENANT):
+    if colon and _ID.fullmatch(name) and kind in (ScopeKind.EXCHANGE, ScopeKind.TENANT):
         return Scope(ScopeKind(kind), name)
     raise ServiceError(
         f"{text[:60]!r} is no scope; write platform, exchange:BINANCE or tenant:<id>.",

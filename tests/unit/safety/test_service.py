@@ -79,7 +79,7 @@ class FailingRecords:
 class House:
     """One process: its own board and connections, on shared records and cache."""
 
-    def __init__(self, records: FailingRecords, url: str) -> None:
+    def __init__(self, records: FailingRecords, url: str, poll_s: float = 0.02) -> None:
         self.records = records
         self.clock = ManualClock()
         self.bus = Bus()
@@ -94,7 +94,7 @@ class House:
             self.bus,
             self.clock,
             subscribe=self.cache.subscribe,
-            poll_s=0.02,
+            poll_s=poll_s,
         )
 
     async def order(self, tenant_id: str = "t1", exchange_id: str = "BINANCE") -> str:
@@ -542,6 +542,26 @@ async def test_running_process_hears_of_another_s_halt_and_tells_its_own_bus(
         other.safety.may_send("t1", "BINANCE")
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_halt_told_during_a_reading_that_missed_it_is_read_at_once(
+    house: House, records: FailingRecords, server: EmbeddedValkey
+) -> None:
+    slow = House(records, server.url, poll_s=60)
+    running = asyncio.create_task(slow.safety.run())
+    await asyncio.sleep(0.05)  # it listens, and waits for the next poll
+    records.reading.clear()
+    records.hold = asyncio.Event()
+    await house.cache.publish("kill-switch-changed", b"anything")
+    await asyncio.wait_for(records.reading.wait(), 2)
+    await _halt(house, T1)
+    await asyncio.sleep(0.05)  # its news arrives while the old reading is still under way
+    records.hold.set()
+    heard = await asyncio.wait_for(slow.facts.next(), 2)
+    assert heard.scope == "tenant:t1"
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await slow.close()
 
 
 async def test_running_process_renews_permits_and_keeps_its_board_young(

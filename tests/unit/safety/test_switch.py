@@ -42,7 +42,10 @@ def test_scope_reads_back_from_its_text(scope: Scope) -> None:
     assert parse_scope(str(scope)) == scope
 
 
-@pytest.mark.parametrize("text", ["", "tenant", "tenant:", "platform:x", "desk:1", "PLATFORM"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "tenant", "tenant:", "tenant:a b", "tenant:{a}", "platform:x", "desk:1", "PLATFORM"],
+)
 def test_text_that_is_no_scope_is_refused(text: str) -> None:
     with pytest.raises(ServiceError, match="no scope"):
         parse_scope(text)
