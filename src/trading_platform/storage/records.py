@@ -4,10 +4,15 @@ Promises every implementation keeps (tests/contracts/test_records.py):
 
 1. An acknowledged write survives `kill -9` and power loss.
 2. A write whose condition fails changes nothing and raises CONFLICT; of two writers that saw one
-   version, one wins.
+   version, one wins. The error's metadata names the row: table, partition, sort, expected, found.
 3. `transact` is all or nothing.
 4. Reads of a table are consistent: a write that was acknowledged before is seen. Index queries may
    lag on DynamoDB.
+5. An expired row is absent for reads and conditions. A row removed or expired and then written anew
+   counts from version 1 again: what must never repeat (an epoch) belongs in `data`.
+6. STORAGE_UNAVAILABLE from a write means that nothing was changed, unless its metadata says
+   `maybeWritten`: then nobody knows, and the row must be read before deciding again.
+7. Keys are not empty: partition up to 2048 bytes, sort up to 1024. A row has up to 400 KB.
 """
 
 from collections.abc import Mapping, Sequence
