@@ -64,10 +64,18 @@ class Platform:
             f"COINBASE={self._exchanges.coinbase}",
         )
         self.program = Program(
-            ["serve", "--port", "0", "--data", str(self._folder / "platform"), *exchanges],
+            [
+                "serve",
+                "--json",
+                "--port",
+                "0",
+                "--data",
+                str(self._folder / "platform"),
+                *exchanges,
+            ],
             self._folder,
         )
-        self.address = self.program.line().split()[4]
+        self.address = json.loads(self.program.line())["url"]
 
     def call(self, method: str, path: str, key: str, body: Any = None, intent: str = "") -> Any:
         """(status, JSON), or None when the platform died on us."""
@@ -127,6 +135,7 @@ def test_killed_at_random_points_leaves_one_order_for_each_intent(
         orders = list(
             pool.map(lambda row: _submit_until_taken(platform, key, *row), intents.items())
         )
+    print(Counter(order["status"] for order in orders))
     there = _on_exchange(exchanges, tenant["tenantId"])
     counted = Counter(row["clientOrderId"] for row in there)
     placed = {order["clientOrderId"] for order in orders if order["status"] != "NOT_PLACED"}

@@ -61,6 +61,7 @@ def serve(
     ] = None,
     data: Data = None,
     log_level: LogLevel = "INFO",
+    as_json: AsJson = False,
 ) -> None:
     """Run the platform. Orders go to simulated exchanges only in this version.
 
@@ -83,7 +84,10 @@ def serve(
         async with open_platform(
             settings, create_log("trading-platform", level=log_level)
         ) as platform:
-            print(f"The API is at {platform.url}. Ctrl-C stops it.", flush=True)
+            if as_json:
+                say_json({"url": platform.url})
+            else:
+                print(f"The API is at {platform.url} . Ctrl-C stops it.", flush=True)
             await stop.wait()
 
     _run(run)
