@@ -34,6 +34,10 @@ class Ledger:
         """Every currency that the account ever held, in order of arrival."""
         return [self.balance(account_id, key[1]) for key in self._free if key[0] == account_id]
 
+    def account_ids(self) -> set[str]:
+        """Every account that ever held anything."""
+        return {account_id for account_id, _ in self._free}
+
     def restore(self, account_id: str, balance: SimBalance) -> None:
         """Set a wallet as it was; not a movement."""
         self._free[account_id, balance.currency] = balance.free

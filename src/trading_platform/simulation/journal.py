@@ -35,7 +35,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     external: dict[str, Decimal] = {}
     fees: dict[str, Decimal] = {}
     trade_ids: dict[str, int] = {}
-    next_order_id: int = 0
+    last_order_id: int = 0
     next_execution_id: int = 0
 
 
@@ -50,7 +50,7 @@ class Memory:
         self.external: dict[str, Decimal] = {}
         self.fees: dict[str, Decimal] = {}
         self.trade_ids: dict[str, int] = {}
-        self.next_order_id = 0
+        self.last_order_id = 0
         self.next_execution_id = 0
 
     def apply(self, change: Change) -> None:
@@ -65,7 +65,7 @@ class Memory:
         self.external.update(change.external)
         self.fees.update(change.fees)
         self.trade_ids.update(change.trade_ids)
-        self.next_order_id = max(self.next_order_id, change.next_order_id)
+        self.last_order_id = max(self.last_order_id, change.last_order_id)
         self.next_execution_id = max(self.next_execution_id, change.next_execution_id)
 
     def as_change(self) -> Change:
@@ -78,7 +78,7 @@ class Memory:
             external=self.external,
             fees=self.fees,
             trade_ids=self.trade_ids,
-            next_order_id=self.next_order_id,
+            last_order_id=self.last_order_id,
             next_execution_id=self.next_execution_id,
         )
 
