@@ -37,6 +37,7 @@ from trading_platform.tenants.service import TenantService
 RECORDS_FILE = "records.sqlite"
 PEPPER_FILE = "api-key-pepper"
 DEPLOYMENT_FILE = "deployment-id"
+PURGE_EVERY_S = 30.0
 
 
 class Platform:
@@ -91,6 +92,7 @@ async def open_platform(settings: Settings, log: Any) -> AsyncIterator[Platform]
         await safety.load()
         supervisor.start("safety", safety.run)
         supervisor.start("price store", published.run)
+        supervisor.start("purge", partial(_purge, records, clock))
         _start_feeds(prices, factory, supervisor, settings)
         _watch_health(health, records, link, prices, settings)
         await orders.recover()
@@ -181,6 +183,13 @@ def _start_feeds(
 
     for exchange_id in settings.exchanges:
         supervisor.start(f"start feed {exchange_id}", partial(start, exchange_id))
+
+
+async def _purge(records: SqliteRecords, clock: Clock) -> None:
+    """Remove expired rows, a few at a time, for ever."""
+    while True:
+        await clock.sleep(PURGE_EVERY_S)
+        await records.purge_expired()
 
 
 def _watch_health(

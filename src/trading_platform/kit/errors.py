@@ -48,7 +48,9 @@ CODES: Mapping[str, ErrorKind] = {
         503, True, "A service that this needs does not answer; try again shortly."
     ),
     "STORAGE_UNAVAILABLE": ErrorKind(
-        503, True, "The records cannot be read or written; nothing was changed."
+        503,
+        True,
+        "The records cannot be used now; the message says whether something may have been written.",
     ),
     "UNUSABLE_DATA": ErrorKind(
         500, False, "The data folder cannot be used; the message says what to do."
