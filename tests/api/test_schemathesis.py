@@ -1,6 +1,7 @@
 """A judge nobody here wrote: schemathesis reads our document and sends what it likes."""
 
 import asyncio
+import contextlib
 import sys
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from tests.api.platform import Api, Member
 from tests.api.test_prices import quote
+from trading_platform.kit.errors import ServiceError
 from trading_platform.limits import tiers
 from trading_platform.market.instruments import ExchangeId
 from trading_platform.tenants.model import Tier
@@ -25,7 +27,10 @@ async def keep_turning(api: Api, member: Member) -> None:
             quote(api, exchange_id, 60_000)
         for state in await safety.status(member.tenant_id):
             if state.active:
-                await safety.release(state.scope, epoch=state.epoch, reason="go on", actor="test")
+                with contextlib.suppress(ServiceError):  # the judge changed it meanwhile
+                    await safety.release(
+                        state.scope, epoch=state.epoch, reason="go on", actor="test"
+                    )
         await asyncio.sleep(0.05)
 
 
@@ -41,17 +46,18 @@ async def test_document_and_server_agree_whatever_is_sent(
         f"{api.url}/openapi.json",
         "--header",
         f"Authorization: Bearer {member.key}",
-        "--max-examples=4",
+        "--max-examples=6",
         "--exclude-checks=positive_data_acceptance",  # well-formed orders may break a filter
         "--seed=1",
         "--no-shrink",
         "--continue-on-failure",
-        "--phases=examples,coverage,fuzzing",
+        "--phases=coverage,fuzzing",
         cwd=tmp_path,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
     output, _ = await judge.communicate()
+    assert not world.done()
     world.cancel()
     assert judge.returncode == 0, output.decode()[-8000:]
     counts = api.services.metrics.text().decode()
