@@ -29,14 +29,16 @@ class Ledger:
         """The tenant's orders."""
         return OrderStore(self._records, tenant_id)
 
-    async def record(self, order: Order, *events: OrderEvent) -> Order:
+    async def record(self, order: Order, *events: OrderEvent, just_created: bool = False) -> Order:
         """The order after these events, durable. `order` only names it; the stored one counts."""
         lock = self._locks.get(order.order_id)
         if lock is None:
             lock = self._locks[order.order_id] = asyncio.Lock()
         async with lock:
             change = await self.store(order.tenant_id).change(
-                order.order_id, lambda stored: _apply_all(stored, events)
+                order.order_id,
+                lambda stored: _apply_all(stored, events),
+                created=order if just_created else None,
             )
             self._tell(change, events)
         return change.after

@@ -250,7 +250,7 @@ class OrderManager:
 
     async def _settle(self, order: Order, sent: Sent, event: OrderEvent) -> Order:
         try:
-            return await self._ledger.record(order, sent, event)
+            return await self._ledger.record(order, sent, event, just_created=True)
         except ServiceError as error:
             # Still SUBMITTING in the store: the resolver will look it up.
             self._log.error("outcome not stored", order_id=order.order_id, error=error.message)

@@ -17,6 +17,8 @@ from trading_platform.storage.tables import IDEMPOTENCY, ORDERS
 
 _ATTEMPTS_MAX = 16
 _PAGE_MAX = 1000
+FIRST = ABSENT + 1
+"""The version of a row that was written once."""
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -71,16 +73,24 @@ class OrderStore:
         """One order; NOT_FOUND for unknown ids and for those of other tenants."""
         return rows.from_record(await self._row(order_id))
 
-    async def change(self, order_id: str, decide: Callable[[Order], Order]) -> Change:
-        """Write `decide(order)`, deciding again on the newer order when somebody was faster."""
-        for _ in range(_ATTEMPTS_MAX):
-            row = await self._row(order_id)
-            before = rows.from_record(row)
+    async def change(
+        self, order_id: str, decide: Callable[[Order], Order], *, created: Order | None = None
+    ) -> Change:
+        """Write `decide(order)`, deciding again on the newer order when somebody was faster.
+
+        `created` is the order as we just created it: most often nobody was, and a read is saved.
+        """
+        for attempt in range(_ATTEMPTS_MAX):
+            if created is not None and attempt == 0:
+                before, version = created, FIRST
+            else:
+                row = await self._row(order_id)
+                before, version = rows.from_record(row), row.version
             after = decide(before)
             if after == before:
                 return Change(before, before)
             try:
-                await self._records.put(ORDERS, rows.to_record(after), expect=row.version)
+                await self._records.put(ORDERS, rows.to_record(after), expect=version)
             except ServiceError as error:
                 if error.code != "CONFLICT":
                     raise

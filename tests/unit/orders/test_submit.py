@@ -9,6 +9,7 @@ from tests.builders import a_request, an_instrument
 from tests.unit.orders.house import House
 from tests.unit.orders.scripted import HANG, LOSE_ANSWER, LOSE_REQUEST, REJECT
 from trading_platform.kit.errors import ServiceError
+from trading_platform.market.instruments import ExchangeId
 from trading_platform.market.orders import OrderStatus
 
 
@@ -193,3 +194,16 @@ async def test_list_is_newest_first_filtered_and_paged(house: House) -> None:
     assert [order.order_id for order in last] == [newest[4]]
     both = await house.manager.list_orders("tenant-1", status=OrderStatus.REJECTED, open_only=True)
     assert both == ([], None)
+
+
+async def test_report_that_overtakes_the_answer_is_not_overwritten(house: House) -> None:
+    house.exchange.script.append(HANG)
+    task = asyncio.create_task(house.manager.submit("tenant-1", a_request(), "key-1"))
+    await house.exchange.arrived.wait()
+    filled = house.exchange.trade(house.exchange.placed[0], "0.01")
+    house.manager.on_report("tenant-1", ExchangeId.BINANCE, filled)
+    await house.manager.work_off()
+    house.exchange.answer_now.set()
+    order = await task
+    assert (order.status, order.filled_quantity) == (OrderStatus.FILLED, Decimal("0.01"))
+    assert await house.stored(order) == order
