@@ -10,6 +10,7 @@ from trading_platform.kit.clock import Clock
 from trading_platform.simulation import binance_errors as errors
 from trading_platform.simulation.binance_account import Account
 from trading_platform.simulation.binance_api import Operation, Venue, table
+from trading_platform.simulation.binance_control import StreamSession
 from trading_platform.simulation.binance_limits import Limits
 from trading_platform.simulation.binance_market import MarketData
 from trading_platform.simulation.binance_params import Params, merge
@@ -22,7 +23,7 @@ from trading_platform.simulation.binance_security import (
     verify,
 )
 from trading_platform.simulation.binance_sockets import Socket, SocketRules
-from trading_platform.simulation.binance_streams import TICK_MS, StreamHub, StreamSession
+from trading_platform.simulation.binance_streams import TICK_MS, StreamHub
 from trading_platform.simulation.binance_trading import Orders
 from trading_platform.simulation.binance_user import user_events
 from trading_platform.simulation.binance_ws_api import ApiSession

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from trading_platform.simulation.binance_filters import amount
-from trading_platform.simulation.binance_trading import binance_type
+from trading_platform.simulation.binance_orders import binance_type
 from trading_platform.simulation.model import (
     ZERO,
     BalanceEvent,

@@ -1,6 +1,12 @@
 """Signatures and times, by the vectors of Binance's documentation and our own."""
 
+from base64 import b64encode
+
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.unit.simulation.venues import API_KEY, SECRET
 from trading_platform.simulation.binance_errors import BinanceError
@@ -134,3 +140,12 @@ def test_unusable_times_are_refused(params: dict[str, str], code: int) -> None:
     with pytest.raises(BinanceError) as refused:
         check_time(params, NOW_MS)
     assert refused.value.code == code
+
+
+def test_rsa_key_signs_with_pkcs1_and_sha256() -> None:
+    private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    key = SimKey(api_key=API_KEY, account_id="1", secret="", ed25519_public_pem=pem.decode())
+    signature = b64encode(private.sign(b"a=1", PKCS1v15(), SHA256())).decode()
+    assert verify(key, "a=1", signature)
+    assert not verify(key, "a=2", signature)
