@@ -1,5 +1,6 @@
 """What the simulated Coinbase Exchange answers by REST. Pure: values in, JSON-ready values out."""
 
+import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from itertools import islice
@@ -28,6 +29,7 @@ DAY_MS = 86_400_000
 CANDLES_MAX = 300
 OTHER_CURRENCIES = ("ADA", "AVAX", "DAI", "DOGE", "DOT", "EUR", "GBP", "LINK", "LTC", "SOL", "USDC")
 """Listed with zeros: an account has one row for every currency, held or not."""
+_NUMBER = re.compile("[0-9]{1,18}")
 _STP = {mode: text for text, mode in PREVENTION.items()}
 _T = TypeVar("_T")
 
@@ -350,7 +352,7 @@ def page(
     if before:
         rows = [row for row in rows if _cursor(row[0]) > _cursor(before)]
     text = query.get("limit", "")
-    limit = min(limit_max, int(text)) if text.isdigit() and int(text) else limit_max
+    limit = min(limit_max, int(text)) if _NUMBER.fullmatch(text) and int(text) else limit_max
     shown = rows[:limit]
     headers = {"CB-BEFORE": shown[0][0]} if shown else {}
     if len(rows) > limit:
@@ -360,4 +362,4 @@ def page(
 
 def _cursor(text: str) -> tuple[int, str]:
     """Trade ids compare as numbers, times as text of one width."""
-    return (int(text), "") if text.isdigit() else (0, text)
+    return (int(text), "") if _NUMBER.fullmatch(text) else (0, text)

@@ -3,6 +3,7 @@
 One table of routes says what each call needs; coinbase_server.py carries it out.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 
@@ -18,6 +19,7 @@ from trading_platform.simulation.gate import Answer
 from trading_platform.simulation.model import SimKey, SimulatedInstrument
 
 GRANULARITIES_S = (60, 300, 900, 3600, 21_600, 86_400)
+_SECONDS = re.compile("[0-9]{1,12}")
 OPEN_STATUSES = frozenset({"open", "pending", "active"})
 
 
@@ -325,7 +327,8 @@ def _time_ms(text: str, otherwise: int) -> int:
     if not text:
         return otherwise
     try:
-        return int(text) * 1000 if text.isdigit() else parse_time_ns(text) // 1_000_000
+        seconds = _SECONDS.fullmatch(text)
+        return int(text) * 1000 if seconds else parse_time_ns(text) // 1_000_000
     except ValueError:
         raise ApiError(400, "Invalid time") from None
 

@@ -2,6 +2,10 @@
 
 `GET /` with an upgrade is the feed, everything else REST. All REST answers pass `gate`, the one
 place where a fault can strike; its operations are named `POST /orders`, `GET /orders/{id}` ...
+
+Not simulated, and refused rather than half done: stop and GTT orders, transfers, the level3,
+balance, auction and RFQ channels. The full channel and the level 3 book know our own orders one by
+one, the recorded market only as one order a price.
 """
 
 import asyncio
