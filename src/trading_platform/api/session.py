@@ -10,7 +10,7 @@ import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from trading_platform.api.edge import visit_of
-from trading_platform.api.orders import order_view
+from trading_platform.api.order_views import order_view
 from trading_platform.api.outbox import Outbox
 from trading_platform.api.ports import Services
 from trading_platform.api.price_fan import PriceFan

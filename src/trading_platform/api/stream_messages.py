@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from trading_platform.api.fields import SymbolText
-from trading_platform.api.orders import OrderView
+from trading_platform.api.order_views import OrderView
 from trading_platform.api.problems import Problem
 from trading_platform.market.quotes import AggregatedPrice, PriceRefusal
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tests.builders import an_order
 from trading_platform.api.decode import Decoder, bearer, idempotency_key
 from trading_platform.api.edge import correlation_id_of
-from trading_platform.api.orders import ListOrders, SubmitOrder, order_view, request_of, submitted
+from trading_platform.api.order_views import order_view
+from trading_platform.api.orders import ListOrders, SubmitOrder, request_of, submitted
 from trading_platform.api.problems import problem_of
 from trading_platform.kit.errors import CODES, ServiceError
 from trading_platform.market.orders import OrderRequest, OrderStatus
