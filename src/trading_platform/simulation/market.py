@@ -270,7 +270,7 @@ _ETH_USD = Shape(
 
 
 def _recorded(recording: Recording, symbol: str) -> Source:
-    path = RecordedPath(recording.load(), recording.exchange_id)
+    path = RecordedPath(recording.load(), recording.exchange_id, recording.exchange_symbol)
     return Source(recording.exchange_id, symbol, path)
 
 

@@ -79,6 +79,7 @@ class _BinanceTrade(msgspec.Struct):
 
 class _CoinbaseFrame(msgspec.Struct):
     type: str
+    product_id: str = ""
     time: datetime | None = None
     side: str = ""
     price: Decimal = Decimal(0)
@@ -102,12 +103,15 @@ class BinanceReader:
     what depth says and is left out too. Without a receive time, the exchange's time counts.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, exchange_symbol: str | None = None) -> None:
+        self._stream_lead = f"{exchange_symbol.lower()}@" if exchange_symbol else ""
         self._snapshot_id = 0
 
     def read(self, line: Line) -> tuple[int, MarketEvent] | None:
         """(time in ns, event), or None for a frame that says nothing about the market."""
         frame = _binance_frame.decode(line.frame)
+        if not frame.last_update_id and not frame.stream.startswith(self._stream_lead):
+            return None
         if frame.last_update_id:
             self._snapshot_id = frame.last_update_id
             return line.received_ns, Book(frame.bids, frame.asks)
@@ -131,11 +135,14 @@ class CoinbaseReader:
     `match.side` is the maker's side (matches channel), so the taker's is the other one.
     """
 
+    def __init__(self, exchange_symbol: str | None = None) -> None:
+        self._product_id = exchange_symbol
+
     def read(self, line: Line) -> tuple[int, MarketEvent] | None:
         """(time in ns, event), or None for a frame that says nothing about the market."""
         frame = _coinbase_frame.decode(line.frame)
         event = _coinbase_event(frame)
-        if event is None:
+        if event is None or self._product_id not in (None, frame.product_id):
             return None
         at = frame.time
         return line.received_ns or (round(at.timestamp() * 1e6) * 1000 if at else 0), event
@@ -161,9 +168,10 @@ def _removals_first(levels: Iterable[Level]) -> list[Level]:
 Reader = BinanceReader | CoinbaseReader
 
 
-def reader(exchange_id: ExchangeId) -> Reader:
-    """A fresh reader of that exchange's recordings."""
-    return BinanceReader() if exchange_id is ExchangeId.BINANCE else CoinbaseReader()
+def reader(exchange_id: ExchangeId, exchange_symbol: str | None = None) -> Reader:
+    """A fresh reader of that exchange's recordings, of one symbol when there are several."""
+    kind = BinanceReader if exchange_id is ExchangeId.BINANCE else CoinbaseReader
+    return kind(exchange_symbol)
 
 
 def events(lines: Iterable[Line], exchange_id: ExchangeId) -> Iterator[Timed]:
@@ -275,11 +283,12 @@ class RecordedPath:
     decoding the megabyte that it has at Coinbase would hold up everything else at every seam.
     """
 
-    def __init__(self, compressed: bytes, exchange_id: ExchangeId) -> None:
+    def __init__(
+        self, compressed: bytes, exchange_id: ExchangeId, exchange_symbol: str | None = None
+    ) -> None:
         self._compressed = compressed
-        self._exchange_id = exchange_id
         self._skipped, self._start_ns = 0, 0
-        self._reader = reader(exchange_id)
+        self._reader = reader(exchange_id, exchange_symbol)
         self.start = self._first_book() or seed(self._recorded())
 
     def round(self) -> Iterator[Timed]:

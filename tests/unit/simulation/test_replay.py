@@ -242,3 +242,29 @@ def test_a_recording_cut_off_by_a_crash_is_read_up_to_there() -> None:
     lines = list(islice(read_lines(whole[: len(whole) // 2]), 2000))
     assert 100 < len(lines) < 1198
     assert lines == list(read_lines(whole))[: len(lines)]
+
+
+def test_of_a_recording_of_several_symbols_only_the_named_one_is_played() -> None:
+    binance = gzip.compress(
+        _depth(last_id=1) + b"\n" + _depth(last_id=2).replace(b"btcusdt", b"ethusdt") + b"\n"
+    )
+    assert len(list(RecordedPath(binance, BINANCE, "BTCUSDT").round())) == 2  # book, levels
+    assert len(list(RecordedPath(binance, BINANCE).round())) == 3
+    frame = b'{"type":"match","side":"buy","size":"1","price":"9","product_id":"%s-USD"}\n'
+    coinbase = gzip.compress(frame % b"BTC" + frame % b"ETH" + frame % b"ETH")
+    assert len(list(RecordedPath(coinbase, ExchangeId.COINBASE, "ETH-USD").round())) == 3
+
+
+def test_a_snapshot_after_a_reconnect_is_played_too() -> None:
+    frames = (
+        b'{"type":"snapshot","product_id":"BTC-USD","bids":[["1","1"]],"asks":[["2","1"]]}',
+        b'{"type":"l2update","product_id":"BTC-USD","changes":[["buy","1","3"]]}',
+        b'{"type":"snapshot","product_id":"BTC-USD","bids":[["1","7"]],"asks":[["2","1"]]}',
+    )
+    played = list(RecordedPath(gzip.compress(b"\n".join(frames)), ExchangeId.COINBASE).round())
+    assert [type(found.event) for found in played] == [Book, Levels, Book]
+    first, _, again = (found.event for found in played)
+    assert isinstance(first, Book)
+    assert isinstance(again, Book)
+    assert first.bids == lv(("1", "1"))
+    assert again.bids == lv(("1", "7"))
