@@ -1,10 +1,13 @@
 """Binance public market stream: best quotes and trades (web-socket-streams). Pure but for counters.
 
-The hot path: one typed decode, one call of the sink, nothing else. bookTicker carries neither an
-event name nor a time; it is told by the absence of `e`.
+The hot path: one typed decode, one call of the sink, nothing else. One byte of the frame guesses
+which of the two it is, for a smaller type decodes faster; a wrong guess costs a second decode and
+changes nothing. bookTicker carries neither an event name nor a time; it is told by the absence of
+`e`.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 
@@ -15,10 +18,34 @@ from trading_platform.market.instruments import ExchangeId
 STREAMS_MAX = 1024  # a connection
 _STREAMS_A_FRAME = 200
 _INFINITY = float("inf")
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class _Quote(msgspec.Struct, gc=False):
+    """bookTicker as Binance orders it; single letters are Binance's."""
+
+    u: int
+    s: str
+    b: float
+    B: float
+    a: float
+    A: float
+
+
+class _Trade(msgspec.Struct, gc=False):
+    """trade"""
+
+    e: Literal["trade"]
+    s: str
+    t: int
+    p: float
+    q: float
+    T: int
+    m: bool
 
 
 class _Frame(msgspec.Struct, gc=False):
-    """bookTicker and trade in one; single letters are Binance's."""
+    """Either of them, however its fields are ordered."""
 
     e: str = ""
     s: str = ""
@@ -54,7 +81,9 @@ class BinanceMarket:
         self.leaving: str | None = None
         self.refused: str | None = None
         self._next_id = 0
-        self._decode = msgspec.json.Decoder(_Frame, strict=False).decode
+        self._decode_quote = msgspec.json.Decoder(_Quote, strict=False).decode
+        self._decode_trade = msgspec.json.Decoder(_Trade, strict=False).decode
+        self._decode_either = msgspec.json.Decoder(_Frame, strict=False).decode
         self._decode_other = msgspec.json.Decoder(_Other).decode
 
     def subscribe(self, exchange_symbols: Sequence[str]) -> Sequence[bytes]:
@@ -64,31 +93,45 @@ class BinanceMarket:
         return self._control("UNSUBSCRIBE", exchange_symbols)
 
     def decode(self, frame: bytes, sink: MarketSink) -> None:
+        # Comparisons are written so that NaN fails them; a crossed quote is no quote.
+        if frame[2:3] == b"u":
+            try:
+                quote = self._decode_quote(frame)
+            except _UNREADABLE:
+                return self._read_either(frame, sink)
+            bid, ask, bids, asks = quote.b, quote.a, quote.B, quote.A
+            if 0.0 < bid <= ask < _INFINITY and bids >= 0.0 <= asks and bids + asks < _INFINITY:
+                return sink.on_quote(quote.s, bid, bids, ask, asks, 0)
+        elif frame[6:7] == b"t":
+            try:
+                trade = self._decode_trade(frame)
+            except _UNREADABLE:
+                return self._read_either(frame, sink)
+            price, quantity = trade.p, trade.q
+            if 0.0 < price < _INFINITY and 0.0 < quantity < _INFINITY:
+                at_ns = trade.T * 1_000_000
+                return sink.on_trade(trade.s, price, quantity, not trade.m, trade.t, at_ns)
+        return self._read_either(frame, sink)
+
+    def _read_either(self, frame: bytes, sink: MarketSink) -> None:
         try:
-            it = self._decode(frame)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            it = self._decode_either(frame)
+        except _UNREADABLE:
             self._read_other(frame)
             return
-        event = it.e
-        if not event and it.s:
-            # Comparisons are written so that NaN fails them; a crossed quote is no quote.
-            bid, ask = it.b, it.a
-            if 0.0 < bid <= ask < _INFINITY and it.B >= 0.0 <= it.A and it.A + it.B < _INFINITY:
-                sink.on_quote(it.s, bid, it.B, ask, it.A, 0)
-            else:
-                self.garbage += 1
-        elif event == "trade":
-            if 0.0 < it.p < _INFINITY and 0.0 < it.q < _INFINITY and it.s:
-                sink.on_trade(it.s, it.p, it.q, not it.m, it.t, it.T * 1_000_000)
-            else:
-                self.garbage += 1
-        else:
+        if it.e not in ("", "trade") or not it.s:
             self._read_other(frame)
+        elif it.e and 0.0 < it.p < _INFINITY and 0.0 < it.q < _INFINITY:
+            sink.on_trade(it.s, it.p, it.q, not it.m, it.t, it.T * 1_000_000)
+        elif not it.e and 0.0 < it.b <= it.a < _INFINITY and 0.0 <= it.B + it.A < _INFINITY:
+            sink.on_quote(it.s, it.b, it.B, it.a, it.A, 0)
+        else:
+            self.garbage += 1
 
     def _read_other(self, frame: bytes) -> None:
         try:
             other = self._decode_other(frame)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except _UNREADABLE:
             self.garbage += 1
             return
         if other.e == "serverShutdown":

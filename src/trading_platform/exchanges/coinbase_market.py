@@ -8,6 +8,7 @@ Pure but for counters.
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -17,15 +18,43 @@ from trading_platform.market.instruments import ExchangeId
 _CHANNELS = ("ticker", "matches", "heartbeat")
 _QUIET = frozenset({"subscriptions", "last_match"})
 _INFINITY = float("inf")
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+_Time = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class _Ticker(msgspec.Struct, gc=False):
+    """ticker as Coinbase begins it."""
+
+    type: Literal["ticker"]
+    product_id: str
+    time: _Time
+    best_bid: float
+    best_bid_size: float
+    best_ask: float
+    best_ask_size: float
+
+
+class _Match(msgspec.Struct, gc=False):
+    """match as Coinbase begins it."""
+
+    type: Literal["match"]
+    product_id: str
+    time: _Time
+    trade_id: int
+    price: float
+    size: float
+    side: str
+
+
 class _Frame(msgspec.Struct, gc=False):
-    """ticker, match and heartbeat in one."""
+    """Either of them or a heartbeat, however its fields are ordered."""
 
     type: str
     product_id: str = ""
-    time: datetime | None = None
+    time: _Time | None = None
     price: float = 0.0
     size: float = 0.0
     side: str = ""
@@ -50,11 +79,11 @@ class CoinbaseMarket:
     def __init__(self) -> None:
         self.unknown = 0
         self.garbage = 0
-        self.missed_trades = 0
         self.leaving: str | None = None
         self.refused: str | None = None
-        self._last_trade_id: dict[str, int] = {}
-        self._decode = msgspec.json.Decoder(_Frame, strict=False).decode
+        self._decode_ticker = msgspec.json.Decoder(_Ticker, strict=False).decode
+        self._decode_match = msgspec.json.Decoder(_Match, strict=False).decode
+        self._decode_any = msgspec.json.Decoder(_Frame, strict=False).decode
         self._decode_other = msgspec.json.Decoder(_Other).decode
 
     def subscribe(self, exchange_symbols: Sequence[str]) -> Sequence[bytes]:
@@ -64,48 +93,52 @@ class CoinbaseMarket:
         return [_control("unsubscribe", exchange_symbols)]
 
     def decode(self, frame: bytes, sink: MarketSink) -> None:
-        try:
-            it = self._decode(frame)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            self._read_other(frame)
-            return
-        kind = it.type
-        if kind == "ticker":
-            # Comparisons are written so that NaN fails them; a crossed quote is no quote.
-            bid, bid_size, ask, ask_size = (
-                it.best_bid,
-                it.best_bid_size,
-                it.best_ask,
-                it.best_ask_size,
-            )
-            sizes_good = bid_size >= 0.0 <= ask_size and bid_size + ask_size < _INFINITY
-            if 0.0 < bid <= ask < _INFINITY and sizes_good and it.product_id:
-                sink.on_quote(it.product_id, bid, bid_size, ask, ask_size, _ns(it.time))
-            else:
-                self.garbage += 1
-        elif kind == "match":
-            self._read_match(it, sink)
-        elif kind == "heartbeat":
-            sink.on_heartbeat(it.product_id, _ns(it.time))
-        elif kind not in _QUIET:
-            self._read_other(frame)
+        # Comparisons are written so that NaN fails them; a crossed quote is no quote.
+        kind = frame[9:10]
+        if kind == b"t":
+            try:
+                tick = self._decode_ticker(frame)
+            except _UNREADABLE:
+                return self._read_any(frame, sink)
+            bid, ask = tick.best_bid, tick.best_ask
+            bids, asks = tick.best_bid_size, tick.best_ask_size
+            if 0.0 < bid <= ask < _INFINITY and bids >= 0.0 <= asks and bids + asks < _INFINITY:
+                return sink.on_quote(tick.product_id, bid, bids, ask, asks, _ns(tick.time))
+        elif kind == b"m":
+            try:
+                match = self._decode_match(frame)
+            except _UNREADABLE:
+                return self._read_any(frame, sink)
+            price, size = match.price, match.size
+            if 0.0 < price < _INFINITY and 0.0 < size < _INFINITY:
+                at_ns, maker_sold = _ns(match.time), match.side == "sell"
+                return sink.on_trade(
+                    match.product_id, price, size, maker_sold, match.trade_id, at_ns
+                )
+        return self._read_any(frame, sink)
 
-    def _read_match(self, it: _Frame, sink: MarketSink) -> None:
-        product, trade_id = it.product_id, it.trade_id
-        if not (0.0 < it.price < _INFINITY and 0.0 < it.size < _INFINITY and product):
-            self.garbage += 1
+    def _read_any(self, frame: bytes, sink: MarketSink) -> None:
+        try:
+            it = self._decode_any(frame)
+        except _UNREADABLE:
+            self._read_other(frame)
             return
-        # The channel may drop trades; their ids are consecutive for each product.
-        missed = trade_id - self._last_trade_id.get(product, trade_id) - 1
-        if missed > 0:
-            self.missed_trades += missed
-        self._last_trade_id[product] = trade_id
-        sink.on_trade(product, it.price, it.size, it.side == "sell", trade_id, _ns(it.time))
+        at_ns = 0 if it.time is None else _ns(it.time)
+        bid, ask, sizes = it.best_bid, it.best_ask, it.best_bid_size + it.best_ask_size
+        if it.type == "heartbeat":
+            sink.on_heartbeat(it.product_id, at_ns)
+        elif it.type == "match" and 0.0 < it.price < _INFINITY and 0.0 < it.size < _INFINITY:
+            maker_sold = it.side == "sell"
+            sink.on_trade(it.product_id, it.price, it.size, maker_sold, it.trade_id, at_ns)
+        elif it.type == "ticker" and 0.0 < bid <= ask < _INFINITY and 0.0 <= sizes < _INFINITY:
+            sink.on_quote(it.product_id, bid, it.best_bid_size, ask, it.best_ask_size, at_ns)
+        elif it.type not in _QUIET:
+            self._read_other(frame)
 
     def _read_other(self, frame: bytes) -> None:
         try:
             other = self._decode_other(frame)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except _UNREADABLE:
             self.garbage += 1
             return
         if other.type == "error":
@@ -122,9 +155,7 @@ def _control(kind: str, exchange_symbols: Sequence[str]) -> bytes:
     )
 
 
-def _ns(time: datetime | None) -> int:
-    """Unix nanoseconds, exact to the microsecond; 0 without a time."""
-    if time is None:
-        return 0
+def _ns(time: datetime) -> int:
+    """Unix nanoseconds, exact to the microsecond."""
     since = time - _EPOCH
     return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1000

@@ -74,11 +74,28 @@ def test_coinbase_side_is_the_makers_so_the_taker_is_opposite() -> None:
     assert [told[4] for told in decode(CoinbaseMarket(), MATCH, sold).told] == [False, True]
 
 
-def test_coinbase_last_match_is_not_a_new_trade_and_lost_ids_are_counted() -> None:
+def test_coinbase_last_match_is_not_a_new_trade() -> None:
     dialect = CoinbaseMarket()
-    later = MATCH.replace(b"1052119289", b"1052119293")
-    assert len(decode(dialect, MATCH.replace(b"match", b"last_match", 1), MATCH, later).told) == 2
-    assert dialect.missed_trades == 3
+    assert len(decode(dialect, MATCH.replace(b"match", b"last_match", 1), MATCH).told) == 1
+    assert (dialect.unknown, dialect.garbage) == (0, 0)
+
+
+def reordered(frame: bytes) -> bytes:
+    """The same object with its fields the other way round, and spaces."""
+    fields = msgspec.json.decode(frame)
+    return msgspec.json.format(msgspec.json.encode(dict(reversed(fields.items()))))
+
+
+def test_the_order_of_fields_does_not_matter() -> None:
+    for make, frames in (
+        (BinanceMarket, (BOOK_TICKER, TRADE)),
+        (CoinbaseMarket, (TICKER, MATCH, HEARTBEAT)),
+    ):
+        dialect = make()
+        turned = decode(dialect, *map(reordered, frames)).told
+        assert turned == decode(make(), *frames).told
+        assert len(turned) == len(frames)
+        assert (dialect.unknown, dialect.garbage) == (0, 0)
 
 
 @pytest.mark.parametrize("bad", [b"NaN", b"inf", b"-inf", b"0.00000000", b"-1", b"nan", b"1e999"])
@@ -165,3 +182,25 @@ def test_coinbase_subscribes_to_quotes_trades_and_heartbeat() -> None:
 def test_no_damage_to_a_frame_raises(noise: bytes, at: int) -> None:
     for dialect, frame in ((BinanceMarket(), TRADE), (CoinbaseMarket(), TICKER)):
         decode(dialect, noise, frame[:at] + noise + frame[at + len(noise) :])
+
+
+@pytest.mark.parametrize("fault", [IndexError, TypeError, ValueError])
+def test_a_sinks_own_fault_is_not_taken_for_the_frames(fault: type[Exception]) -> None:
+    class Faulty(Market):
+        calls = 0
+
+        def on_trade(self, *said: Any) -> None:
+            self.calls += 1
+            raise fault
+
+    for dialect, frame in ((BinanceMarket(), TRADE), (CoinbaseMarket(), MATCH)):
+        sink = Faulty()
+        with pytest.raises(fault):
+            dialect.decode(frame, sink)
+        assert sink.calls == 1
+
+
+def test_a_time_without_zone_is_garbage() -> None:
+    dialect = CoinbaseMarket()
+    assert decode(dialect, MATCH.replace(b'01Z"', b'01"')).told == []
+    assert dialect.garbage == 1
