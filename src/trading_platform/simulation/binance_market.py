@@ -1,7 +1,9 @@
 """Binance's public data: rules, book, trades, candles, tickers (rest-api "Market Data")."""
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 
 from trading_platform.market.orders import Side
@@ -182,8 +184,11 @@ class MarketData:
         limit = call.params.limit(500, 1000)
         start, end = call.params.integer("startTime"), call.params.integer("endTime")
         step_ms = INTERVALS_MS[interval]
-        filled = fill_gaps(tape.candles(step_ms, start or 0, end or 2**62), step_ms)
-        chosen = filled[:limit] if start is not None else filled[-limit:]
+        candles = tape.candles(step_ms, start or 0, end or 2**62)
+        if start is not None:
+            chosen = list(islice(fill_gaps(candles, step_ms), limit))
+        else:
+            chosen = last_filled(candles, step_ms, limit)
         return [kline_row(candle, step_ms) for candle in chosen]
 
     def average_price(self, call: Call) -> Any:
@@ -290,18 +295,23 @@ def _no_trades(now_ms: int) -> TapeCandle:
     return TapeCandle(open_ms=now_ms, open=ZERO, high=ZERO, low=ZERO, close=ZERO)
 
 
-def fill_gaps(candles: list[TapeCandle], step_ms: int, most: int = 5000) -> list[TapeCandle]:
-    """Flat candles where nothing was traded; at most `most` of them in a row."""
-    filled: list[TapeCandle] = []
+def fill_gaps(candles: Iterable[TapeCandle], step_ms: int) -> Iterator[TapeCandle]:
+    """The candles in order, with flat ones where nothing was traded."""
+    last: TapeCandle | None = None
     for candle in candles:
-        gap = (candle.open_ms - filled[-1].open_ms) // step_ms - 1 if filled else 0
-        for _ in range(min(gap, most)):
-            close, last = filled[-1].close, filled[-1].open_ms
-            filled.append(
-                TapeCandle(open_ms=last + step_ms, open=close, high=close, low=close, close=close)
-            )
-        filled.append(candle)
-    return filled
+        for open_ms in range(last.open_ms + step_ms, candle.open_ms, step_ms) if last else ():
+            close = last.close if last else ZERO
+            yield TapeCandle(open_ms=open_ms, open=close, high=close, low=close, close=close)
+        yield candle
+        last = candle
+
+
+def last_filled(candles: list[TapeCandle], step_ms: int, limit: int) -> list[TapeCandle]:
+    """The newest `limit` candles with the gaps filled; looks no further back than it must."""
+    first = len(candles) - 1
+    while first > 0 and (candles[-1].open_ms - candles[first].open_ms) // step_ms + 1 < limit:
+        first -= 1
+    return list(deque(fill_gaps(candles[max(0, first) :], step_ms), maxlen=limit))
 
 
 def kline_row(candle: TapeCandle, step_ms: int) -> list[Any]:

@@ -91,7 +91,7 @@ class Params:
         """The `symbols` JSON list."""
         try:
             value = json.loads(self.text("symbols"))
-        except ValueError:
+        except (ValueError, RecursionError):
             raise errors.illegal(
                 "symbols", r"^\[(\"[\w\-._&&[^a-z]]{1,50}\"(,\"...\"){0,}){0,1}\]$"
             ) from None

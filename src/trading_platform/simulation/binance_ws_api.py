@@ -206,6 +206,7 @@ def _parse(frame: str | bytes) -> tuple[Any, str, dict[str, str]]:
         plain = json.loads(frame)
         # Numbers keep their own text: the signature was made over it.
         texts = json.loads(frame, parse_int=str, parse_float=str)
+        json.dumps(plain, ensure_ascii=False).encode()  # half a surrogate pair is no text
     except (ValueError, RecursionError):
         raise refused from None
     if not isinstance(plain, dict) or not isinstance(plain.get("method"), str):
@@ -213,6 +214,8 @@ def _parse(frame: str | bytes) -> tuple[Any, str, dict[str, str]]:
     params = texts.get("params") or {}
     request_id = plain.get("id")
     if not isinstance(params, dict) or not isinstance(request_id, int | str | None):
+        raise refused
+    if isinstance(request_id, int) and not -(2**63) <= request_id < 2**63:
         raise refused
     return request_id, plain["method"], of_json(params)
 
