@@ -26,7 +26,7 @@ bench: .venv/.dev .venv-peers/.done        ## every benchmark, as ratios measure
 	$(PY) -m benchmarks all
 
 docs: .venv/.dev                           ## write the generated pages of docs/
-	$(PY) -m trading_platform.api.errors_page > docs/errors.md
+	$(PY) -m trading_platform.api.error_docs > docs/errors.md
 
 .venv/.uv: requirements/uv.txt tools/bootstrap
 	sh tools/bootstrap .venv

@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 
 SRC = Path(__file__).parent.parent / "src" / "trading_platform"
-IO_MODULES = {"asyncio", "socket", "sqlite3", "aiohttp", "redis", "picows", "os", "subprocess", "time"}
+IO_MODULES = {
+    "asyncio",
+    "socket",
+    "sqlite3",
+    "aiohttp",
+    "redis",
+    "picows",
+    "os",
+    "subprocess",
+    "time",
+}
 PURE = (
     "orders/machine.py",
     "orders/checks.py",

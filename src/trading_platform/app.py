@@ -12,6 +12,7 @@ from trading_platform.accounts import Accounts, SimulatedCredentials
 from trading_platform.api.app import build_app
 from trading_platform.api.ports import Services
 from trading_platform.cache.link import Link
+from trading_platform.cache.service import CacheService
 from trading_platform.cache.valkey import start_embedded
 from trading_platform.exchanges.endpoints import TABLE, Endpoints, simulated
 from trading_platform.exchanges.factory import ExchangeFactory
@@ -58,16 +59,19 @@ async def open_platform(settings: Settings, log: Any) -> AsyncIterator[Platform]
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(_locked(settings.data))
         bound = stack.enter_context(listen(settings.host, settings.port))
-        records, valkey_url = await asyncio.gather(
-            _open_records(settings.data, stack), _open_valkey(settings, stack)
-        )
-        link = Link(valkey_url)
-        stack.push_async_callback(link.close)
         supervisor = Supervisor(log)
+        records, valkey_url = await asyncio.gather(
+            _open_records(settings.data, stack), _open_valkey(settings, supervisor, stack)
+        )
+        link, cache = Link(valkey_url), CacheService(valkey_url)
+        stack.push_async_callback(link.close)
+        stack.push_async_callback(cache.close)
 
         tenants = _tenants(records, folder, clock)
         limiter = Limiter(link, clock)
-        safety = SafetyService(records, link, limiter, bus, clock)
+        safety = SafetyService(
+            records, link, limiter, bus, clock, log=log, subscribe=cache.subscribe
+        )
         factory = ExchangeFactory(
             endpoints_of(settings.exchanges), SimulatedCredentials(settings.exchanges), clock, log
         )
@@ -144,11 +148,12 @@ async def _open_records(data: Path, stack: AsyncExitStack) -> SqliteRecords:
     return records
 
 
-async def _open_valkey(settings: Settings, stack: AsyncExitStack) -> str:
+async def _open_valkey(settings: Settings, supervisor: Supervisor, stack: AsyncExitStack) -> str:
     if settings.valkey_url:
         return settings.valkey_url
     server = await start_embedded(settings.data / "valkey")
     stack.push_async_callback(server.close)
+    supervisor.start("valkey", server.watch)
     return server.url
 
 

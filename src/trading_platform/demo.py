@@ -15,7 +15,7 @@ from trading_platform.kit.folder import DataFolder
 from trading_platform.market.instruments import ExchangeMode
 from trading_platform.settings import ExchangeSetting, Settings
 from trading_platform.simulation.service import open_simulation
-from trading_platform.tenants.model import Tenant, Tier
+from trading_platform.tenants.model import Permission, Tenant, Tier
 from trading_platform.tenants.service import TenantService
 
 TENANT_NAME = "Demo"
@@ -61,7 +61,9 @@ async def _demo_tenant(tenants: TenantService, data: Path) -> tuple[Tenant, str]
             if error.code != "NOT_AUTHENTICATED":
                 raise
     tenant = await tenants.create_tenant(TENANT_NAME, Tier.PRO)
-    _, api_key = await tenants.create_api_key(tenant.tenant_id, name="demo")
+    _, api_key = await tenants.create_api_key(
+        tenant.tenant_id, name="demo", permissions=frozenset(Permission)
+    )
     await asyncio.to_thread(_write_private, data / KEY_FILE, api_key)
     return tenant, api_key
 

@@ -18,7 +18,8 @@ _STOP_S = 4.0
 def listen(host: str, port: int) -> Iterator[socket.socket]:
     """A bound socket; UNUSABLE_DATA names the port and the option that changes it."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as bound:
+    # The protocol is named because asyncio turns Nagle's delay off for IPPROTO_TCP only.
+    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as bound:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             bound.bind((host, port))

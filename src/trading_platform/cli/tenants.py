@@ -10,7 +10,7 @@ import typer
 from trading_platform.cli.options import AsJson, Data
 from trading_platform.cli.output import refusals, say
 from trading_platform.settings import default_data_folder
-from trading_platform.tenants.model import Tier
+from trading_platform.tenants.model import DEFAULT_PERMISSIONS, Permission, Tier
 from trading_platform.tenants.service import TenantService
 
 Answer = TypeVar("Answer")
@@ -62,16 +62,23 @@ def list_tenants(data: Data = None, as_json: AsJson = False) -> None:
 def create_key(
     tenant_id: Annotated[str, typer.Argument(help="As `tenant create` answered")],
     name: Annotated[str, typer.Option(help="What it is for")] = "key",
+    permission: Annotated[
+        list[Permission] | None,
+        typer.Option(help="May be given more than once (default: TRADE and HALT)"),
+    ] = None,
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
     """Create an API key. It is shown this once; only a keyed hash of it is kept.
 
-    Example: trading-platform api-key create tenant-01kb... --name "laptop"
+    Example: trading-platform api-key create tenant-01kb... --name "laptop" --permission TRADE
     """
     with refusals():
         key, text = _with_tenants(
-            data, lambda tenants: tenants.create_api_key(tenant_id, name=name)
+            data,
+            lambda tenants: tenants.create_api_key(
+                tenant_id, name=name, permissions=permission or DEFAULT_PERMISSIONS
+            ),
         )
         say(
             {"keyId": key.key_id, "tenantId": key.tenant_id, "name": key.name, "apiKey": text},
