@@ -8,10 +8,10 @@
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from itertools import islice
+from itertools import islice, takewhile
 from typing import NamedTuple
 
 from trading_platform.market.orders import Side
@@ -102,17 +102,13 @@ class BookSide:
 
     def external_prices_meeting(self, limit: Decimal) -> list[Decimal]:
         """External levels that cross an opposite level at `limit`."""
-        found = []
-        for price in self.prices():
-            if not self.meets(price, limit):
-                break
-            if price in self._external:
-                found.append(price)
-        return found
+        return [price for price in self.prices_meeting(limit) if price in self._external]
 
-    def external_prices(self) -> Iterable[Decimal]:
-        """All external prices, in no order."""
-        return self._external.keys()
+    def prices_meeting(self, opposite: Decimal | None) -> list[Decimal]:
+        """Prices here that cross the best price of the other side, best first."""
+        if opposite is None:
+            return []
+        return list(takewhile(lambda price: self.meets(price, opposite), self.prices()))
 
     def set_external(self, price: Decimal, quantity: Decimal) -> None:
         """The recording's word on a level; 0 removes it."""
@@ -124,6 +120,17 @@ class BookSide:
             self._drop_if_empty(price)
         for order in self._resting.get(price, ()):
             order.ahead = min(order.ahead, quantity)
+
+    def load(self, levels: Mapping[Decimal, Decimal]) -> list[Decimal]:
+        """Replace every external level at once; returns the prices whose quantity changed."""
+        old, new = self._external, {p: q for p, q in levels.items() if q > 0}
+        self._external = new
+        self._prices = sorted(new.keys() | self._resting.keys())
+        for price, orders in self._resting.items():
+            for order in orders:
+                order.ahead = min(order.ahead, new.get(price, ZERO))
+        gone = [price for price in old if price not in new]
+        return gone + [price for price, quantity in new.items() if old.get(price) != quantity]
 
     def take_external(self, price: Decimal, quantity: Decimal) -> None:
         """A taker took `quantity` from the front of the level."""

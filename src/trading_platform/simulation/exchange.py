@@ -254,14 +254,13 @@ class SimulatedExchange:
     def replace_book(self, symbol: str, bids: Levels, asks: Levels) -> None:
         """A snapshot: everything external that it does not name is gone."""
         book, snapshot = self._books[symbol], {Side.BUY: dict(bids), Side.SELL: dict(asks)}
-        for side, wanted in snapshot.items():
-            for price in list(book.side(side).external_prices()):
-                if price not in wanted:
-                    self._set_external(symbol, side, price, ZERO)
-        for side, wanted in snapshot.items():
-            for price, quantity in wanted.items():
-                if book.side(side).external(price) != quantity:
-                    self._set_external(symbol, side, price, quantity)
+        for side, levels in snapshot.items():
+            for price in book.side(side).load(levels):
+                self._chronicle.touch(symbol, side, price)
+        for side, levels in snapshot.items():
+            for price in book.side(side).prices_meeting(book.opposite(side).best):
+                if price in levels:  # it reaches an own order, or the snapshot is crossed
+                    self._set_external(symbol, side, price, levels[price])
         self._chronicle.commit(replaced=True)
 
     def external_trade(

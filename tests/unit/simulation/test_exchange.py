@@ -230,3 +230,25 @@ def test_closed_orders_are_forgotten_beyond_the_bound() -> None:
         )
     assert [o.client_order_id for o in venue.exchange.orders(venue.account)] == ["2", "3", "4"]
     assert venue.exchange.order_by_client_id(venue.account, "0") is None
+
+
+def test_snapshot_that_reaches_own_orders_fills_them_and_leaves_the_book_uncrossed(
+    venue: Venue,
+) -> None:
+    order = venue.exchange.submit(venue.account, a_limit(BUY, "0.5", "59990"))
+    venue.exchange.replace_book(
+        BTC, [(D(59_900), D(1))], [(D(59_980), D("0.2")), (D(59_985), D(1))]
+    )
+    fills = venue.exchange.order_trades(order.order_id)
+    assert [(t.price, t.quantity) for t in fills] == [(D(59_990), D("0.2")), (D(59_990), D("0.3"))]
+    book = venue.exchange.book(BTC)
+    assert (book.bids.best, book.asks.levels(1)) == (D(59_900), [(D(59_985), D("0.7"))])
+
+
+def test_snapshot_tells_only_the_levels_that_changed(venue: Venue) -> None:
+    bids = [(D(60_000) - step, D(1)) for step in range(5)]
+    venue.exchange.replace_book(BTC, bids, [(D(60_001), D(2))])
+    change = venue.events[-1]
+    assert isinstance(change, BookChange)
+    assert (change.replaced, change.bids) == (True, ())
+    assert dict(change.asks) == {D(60_001): D(2), **{D(60_002 + n): D(0) for n in range(4)}}
