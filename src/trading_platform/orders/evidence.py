@@ -71,9 +71,9 @@ def pause_s(step: Step, attempts: int) -> float | None:
     return float(min(longest, first * 2 ** min(attempts, 20)))
 
 
-def can_still_arrive(window_s: float, unanswered_s: float) -> bool:
-    """Whether a submission that has been unanswered for so long may yet be accepted."""
-    return unanswered_s <= window_s + CLOCK_MARGIN_S
+def arrives_until(unanswered_since: float, window_s: float) -> float:
+    """The monotonic time up to which a submission may yet be accepted."""
+    return unanswered_since + window_s + CLOCK_MARGIN_S
 
 
 def find(order: Order, reports: Iterable[OrderReport]) -> OrderReport | None:

@@ -6,9 +6,12 @@ from trading_platform.exchanges.ports import Found, LookUp, LookUpFailed, NotFou
 from trading_platform.kit.clock import Clock
 from trading_platform.market.instruments import Instrument
 from trading_platform.market.orders import Order, OrderStatus
-from trading_platform.orders.evidence import MISSING_S, Step, can_still_arrive
+from trading_platform.orders.evidence import MISSING_S, Step, arrives_until
 from trading_platform.orders.inquiry import Inquiry
 from trading_platform.orders.watch import Watched
+
+_AT_ONCE_S = 0.1
+"""After the last moment of arrival, so that nobody waits longer than the evidence asks."""
 
 
 class Pursuit:
@@ -40,10 +43,12 @@ class Pursuit:
         self._on_answered(order)
         if not isinstance(answer, NotFound) or order.status != OrderStatus.UNKNOWN:
             return
-        unanswered_s = self._clock.monotonic() - watched.since
-        if not can_still_arrive(trading.acceptance_window_s, unanswered_s):
+        until = arrives_until(watched.since, trading.acceptance_window_s)
+        if self._clock.monotonic() > until:
             await self._inquiry.conclude_not_placed(trading, instrument, order)
-        elif order.cancel_requested:
+            return
+        watched.due = min(watched.due, until + _AT_ONCE_S)
+        if order.cancel_requested:
             await self._inquiry.cancel(trading, instrument, order)
 
     async def _press_cancel(

@@ -65,6 +65,13 @@ async def test_not_found_counts_only_after_the_acceptance_window(house: House) -
     assert {"open orders", "recent orders", "cancel"} <= set(house.exchange.asked)
 
 
+async def test_fate_is_known_right_after_the_acceptance_window(house: House) -> None:
+    house.exchange.acceptance_window_s = 20.0
+    order = await submit(house, LOSE_REQUEST)
+    await house.let_pass(23)
+    assert (await house.stored(order)).status == OrderStatus.NOT_PLACED
+
+
 async def test_request_accepted_late_inside_the_window_is_found(house: House) -> None:
     order = await submit(house, 6.5)
     await house.let_pass(25)
