@@ -34,6 +34,7 @@ from trading_platform.storage.records import Key, Records
 from trading_platform.storage.sqlite import SqliteRecords
 from trading_platform.storage.tables import TENANTS
 from trading_platform.tenants.service import TenantService
+from trading_platform.vitals import CountedPublisher, watch_feeds
 
 RECORDS_FILE = "records.sqlite"
 PEPPER_FILE = "api-key-pepper"
@@ -89,13 +90,16 @@ async def open_platform(settings: Settings, log: Any) -> AsyncIterator[Platform]
         )
         accounts.on_report, accounts.on_gap = orders.on_report, orders.poll_soon
         published = PriceStore(link, log)
-        prices = PriceFeedManager(factory, published, supervisor, clock, {}, log=log)
+        prices = PriceFeedManager(
+            factory, CountedPublisher(published, metrics), supervisor, clock, {}, log=log
+        )
 
         stack.push_async_callback(supervisor.close)
         stack.push_async_callback(orders.close)
         await safety.load()
         supervisor.start("safety", safety.run)
         supervisor.start("price store", published.run)
+        supervisor.start("vitals", partial(watch_feeds, prices, metrics, clock))
         supervisor.start("purge", partial(_purge, records, clock))
         _start_feeds(prices, factory, supervisor, settings)
         _watch_health(health, records, link, prices, settings)

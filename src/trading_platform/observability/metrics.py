@@ -46,9 +46,7 @@ _ACCOUNT = ("tenant_id", "exchange_id")
 METRICS: tuple[Metric, ...] = (
     Metric("OrderSubmissionLatency", ORDERS, Kind.SECONDS, _ACCOUNT, "Submit to the answer"),
     Metric("OrderSuccessRate", ORDERS, Kind.SHARE, _ACCOUNT, "1 accepted, 0 refused or unknown"),
-    Metric("OrdersUnknown", ORDERS, Kind.GAUGE, (), "Orders whose outcome nobody knows yet"),
     Metric("ExchangeHealthScore", EXCHANGES, Kind.GAUGE, ("exchange_id",), "0 dead to 1 healthy"),
-    Metric("ExchangeCallLatency", EXCHANGES, Kind.SECONDS, ("exchange_id", "call"), "REST calls"),
     Metric("FeedMessages", PRICES, Kind.COUNTER, ("exchange_id",), "Market data messages read"),
     Metric("FeedGaps", PRICES, Kind.COUNTER, ("exchange_id",), "Times messages may be missing"),
     Metric("PricesPublished", PRICES, Kind.COUNTER, ("symbol",), "Aggregated prices published"),
