@@ -174,17 +174,19 @@ def default_markets() -> dict[ExchangeId, tuple[SimulatedInstrument, ...]]:
 
 
 def default_exchanges(
-    clock: Clock, journals: Mapping[ExchangeId, Journal] | None = None
+    clock: Clock,
+    journals: Mapping[ExchangeId, Journal] | None = None,
+    make: type[SimulatedExchange] = SimulatedExchange,
 ) -> dict[ExchangeId, SimulatedExchange]:
     """The demo's exchanges: fees of the lowest tier, taken as each exchange takes them."""
     journals, markets = journals or {}, default_markets()
     return {
-        ExchangeId.BINANCE: SimulatedExchange(
+        ExchangeId.BINANCE: make(
             markets[ExchangeId.BINANCE],
             clock=clock,
             journal=journals.get(ExchangeId.BINANCE),
         ),
-        ExchangeId.COINBASE: SimulatedExchange(
+        ExchangeId.COINBASE: make(
             markets[ExchangeId.COINBASE],
             clock=clock,
             fee_maker=Decimal("0.004"),

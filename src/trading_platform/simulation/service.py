@@ -5,15 +5,16 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from trading_platform.kit.clock import Clock, SystemClock
+from trading_platform.kit.clock import SystemClock
+from trading_platform.kit.folder import DataFolder
 from trading_platform.market.instruments import ExchangeId
 from trading_platform.simulation.binance_server import BinanceServer
 from trading_platform.simulation.coinbase_server import CoinbaseServer
 from trading_platform.simulation.credentials import OPENING_BALANCES, PREFIX, keys_of
 from trading_platform.simulation.exchange import SimulatedExchange
 from trading_platform.simulation.journal import Journal
-from trading_platform.simulation.market import MarketReplay, default_markets, default_sources
-from trading_platform.simulation.model import FeeRule, SimKey
+from trading_platform.simulation.market import MarketReplay, default_exchanges, default_sources
+from trading_platform.simulation.model import SimKey
 
 _OPENERS = {ExchangeId.BINANCE: BinanceServer, ExchangeId.COINBASE: CoinbaseServer}
 
@@ -57,12 +58,17 @@ async def open_simulation(
     speed: float = 1.0,
     seed: int = 1,
 ) -> AsyncIterator[Simulation]:
-    """Both exchanges on loopback, their accounts kept in `folder`; port 0 (default) takes any."""
+    """Both exchanges on loopback, their accounts kept in `folder`; port 0 (default) takes any.
+
+    Raises UNUSABLE_DATA when other simulated exchanges use the folder: a journal has one writer.
+    """
     clock = SystemClock()
     async with AsyncExitStack() as stack:
-        exchanges = {
-            exchange_id: _exchange(exchange_id, folder, clock, stack) for exchange_id in ExchangeId
-        }
+        owned = DataFolder(folder)
+        stack.callback(owned.close)
+        owned.lock()
+        journals = {exchange_id: _journal(exchange_id, folder, stack) for exchange_id in ExchangeId}
+        exchanges = default_exchanges(clock, journals, _OpenExchange)
         replay = MarketReplay(exchanges, default_sources(seed), clock, speed)
         replay.prime()
         urls = {}
@@ -77,20 +83,10 @@ async def open_simulation(
         yield Simulation(urls, exchanges, replay)
 
 
-def _exchange(
-    exchange_id: ExchangeId, folder: Path, clock: Clock, stack: AsyncExitStack
-) -> SimulatedExchange:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+def _journal(exchange_id: ExchangeId, folder: Path, stack: AsyncExitStack) -> Journal:
     journal = Journal(folder / f"{exchange_id.lower()}.jsonl")
     stack.callback(journal.close)
-    binance = exchange_id is ExchangeId.BINANCE
-    return _OpenExchange(
-        default_markets()[exchange_id],
-        clock=clock,
-        journal=journal,
-        fee_rule=FeeRule.RECEIVED if binance else FeeRule.QUOTE,
-        unique_open_client_ids=binance,
-    )
+    return journal
 
 
 async def _stop(task: asyncio.Task[None]) -> None:
