@@ -1,7 +1,8 @@
 """One tenant's account at one exchange: `Trading` for any dialect.
 
 1. A placement is sent once. The only second attempt is after the exchange refused the first for our
-   clock alone, which proves that nothing was placed; it is signed anew, and happens once.
+   clock alone, which proves that nothing was placed; it is signed anew, and happens once. Both ask
+   `may_send` when the connection stands, before the first byte leaves.
 2. All of `place`, the clock included, ends within the client's time-out, which the dialect's
    `acceptance_window_s` counts in.
 3. `place`, `cancel` and `look_up` answer with values for whatever a network or an exchange does.
@@ -12,7 +13,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TypeVar
 
-from trading_platform.exchanges.client import Answer, Lost, NotSent, RestClient
+from trading_platform.exchanges.client import Answer, Lost, MayLeave, NotSent, RestClient
 from trading_platform.exchanges.dialect import HttpRequest, HttpResponse, TradingDialect
 from trading_platform.exchanges.ports import (
     Accepted,
@@ -41,36 +42,46 @@ class ExchangeAccount:
     """`Trading` over REST."""
 
     def __init__(
-        self, dialect: TradingDialect, signer: Signer, client: RestClient, clock: Clock
+        self,
+        dialect: TradingDialect,
+        signer: Signer,
+        client: RestClient,
+        clock: Clock,
+        *,
+        may_send: MayLeave | None = None,
     ) -> None:
+        """`may_send` raises TRADING_HALTED when no new order may leave; cancels always may."""
         self.exchange_id: ExchangeId = dialect.exchange_id
         self.acceptance_window_s = dialect.acceptance_window_s
         self._dialect = dialect
         self._signer = signer
         self._client = client
         self._clock = clock
+        self._may_send = may_send
 
     async def place(self, order: Order, instrument: Instrument) -> PlaceOutcome:
-        deadline = _now() + self._client.timeout_s
         try:
             request = self._dialect.place(order, instrument)
-            outcome = await self._place_once(order, instrument, request, deadline, fresh=False)
-            if self._dialect.is_clock_refusal(outcome):
-                outcome = await self._place_once(order, instrument, request, deadline, fresh=True)
+            answer = await self._call(request, may_leave=self._may_send)
         except ServiceError as refusal:  # ours, before anything was sent
-            return Rejected(code=refusal.code, message=refusal.message)
-        return outcome
-
-    async def cancel(self, order: Order, instrument: Instrument) -> CancelOutcome:
-        try:
-            answer = await self._call(self._dialect.cancel(order, instrument))
-        except ServiceError as refusal:
             return Rejected(code=refusal.code, message=refusal.message)
         match answer:
             case NotSent():
                 return answer.as_rejected()
             case Lost():
                 return Unknown(answer.reason)
+        return self._dialect.read_placed(order, instrument, answer)
+
+    async def cancel(self, order: Order, instrument: Instrument) -> CancelOutcome:
+        try:
+            answer = await self._call(self._dialect.cancel(order, instrument))
+        except ServiceError as refusal:
+            return Rejected(code=refusal.code, message=refusal.message)
+        if isinstance(answer, NotSent | Lost):
+            # Not sent is no refusal: the exchange was never asked, so the wish for the end stands.
+            return Unknown(answer.reason)
+        if self._dialect.is_clock_refusal(answer):
+            return Unknown("the exchange refused the time of the request")
         outcome = self._dialect.read_canceled(order, instrument, answer)
         if isinstance(outcome, Accepted) and self._dialect.look_up_after_cancel:
             return await self._confirm_cancel(order, instrument, outcome)
@@ -101,23 +112,6 @@ class ExchangeAccount:
     async def balances(self) -> Sequence[Balance]:
         return await self._pages(self._dialect.balances(), self._dialect.read_balances)
 
-    async def _place_once(
-        self,
-        order: Order,
-        instrument: Instrument,
-        request: HttpRequest,
-        deadline: float,
-        *,
-        fresh: bool,
-    ) -> PlaceOutcome:
-        answer = await self._call(request, deadline=deadline, fresh=fresh)
-        match answer:
-            case NotSent():
-                return answer.as_rejected()
-            case Lost():
-                return Unknown(answer.reason)
-        return self._dialect.read_placed(order, instrument, answer)
-
     async def _confirm_cancel(
         self, order: Order, instrument: Instrument, received: Accepted
     ) -> CancelOutcome:
@@ -132,10 +126,17 @@ class ExchangeAccount:
         # Received but not yet done: the report says open, and the next look-up will tell.
         return Accepted(found.report) if isinstance(found, Found) else received
 
-    async def _call(
-        self, request: HttpRequest, *, deadline: float | None = None, fresh: bool = False
+    async def _call(self, request: HttpRequest, *, may_leave: MayLeave | None = None) -> Answer:
+        """One answer, within the client's time-out; signed anew once if refused for our clock."""
+        deadline = _now() + self._client.timeout_s
+        answer = await self._call_once(request, deadline, may_leave, fresh=False)
+        if isinstance(answer, HttpResponse) and self._dialect.is_clock_refusal(answer):
+            return await self._call_once(request, deadline, may_leave, fresh=True)
+        return answer
+
+    async def _call_once(
+        self, request: HttpRequest, deadline: float, may_leave: MayLeave | None, *, fresh: bool
     ) -> Answer:
-        deadline = deadline or _now() + self._client.timeout_s
         time_ms = await self._client.server_time_ms(fresh=fresh)
         if isinstance(time_ms, NotSent):
             if request.method == "POST":
@@ -145,7 +146,8 @@ class ExchangeAccount:
         left_s = deadline - _now()
         if left_s <= 0.05:
             return NotSent(reason="The exchange's time could not be learnt quickly enough.")
-        return await self._client.send(self._signer.sign(request, time_ms), timeout_s=left_s)
+        signed = self._signer.sign(request, time_ms)
+        return await self._client.send(signed, timeout_s=left_s, may_leave=may_leave)
 
     async def _pages(
         self, request: HttpRequest, read: Callable[[HttpResponse], Sequence[T]]

@@ -40,7 +40,7 @@ _ROWS_MAX = 1000
 _UNKNOWN_CODES = frozenset({-1000, -1001, -1006, -1007})
 _BUSY_CODES = frozenset({-1008, -1016})
 _KEY_CODES = frozenset({-1002, -1022, -2014, -2015})
-CLOCK_CODE = "-1021"
+CLOCK_CODE = -1021
 
 
 class ErrorBody(msgspec.Struct, frozen=True):
@@ -200,9 +200,10 @@ class BinanceTrading:
         self.raise_for(response)
         return read(_TIME, response, "its time").server_time
 
-    def is_clock_refusal(self, outcome: object) -> bool:
-        """-1021: provably not placed; the clock is to be set and the call may be made again."""
-        return isinstance(outcome, Rejected) and outcome.code == CLOCK_CODE
+    def is_clock_refusal(self, response: HttpResponse) -> bool:
+        """-1021: provably nothing done; the clock is to be set and the call may be made again."""
+        error = try_read(_ERROR, response.body) if 400 <= response.status < 500 else None
+        return error is not None and error.code == CLOCK_CODE
 
     def pause_s(self, response: HttpResponse) -> float:
         """How long no request may leave for this host: -1003 counts by address, -1015 does not."""

@@ -4,9 +4,12 @@
    at most once; aiohttp repeats a GET or DELETE when a kept connection turns out to be closed.
 2. What happened is a value: an answer, NotSent (provably no byte of the request left) or Lost.
 3. After the exchange has told us to wait, nothing is sent to it until that time has passed.
+4. Its time is counted on our monotonic clock: a step of the wall clock changes nothing.
 """
 
 import asyncio
+from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any, Protocol
 
 import aiohttp
@@ -26,6 +29,9 @@ CONNECTIONS_MAX = 64
 CLOCK_GOOD_FOR_S = 300.0
 CLOCK_ASKED_AT_MOST_EVERY_S = 1.0
 _NEVER = float("-inf")
+
+MayLeave = Callable[[], None]
+"""Raises ServiceError when a request must not leave after all."""
 
 
 class Log(Protocol):
@@ -61,6 +67,18 @@ class Lost(msgspec.Struct, frozen=True):
 
 Answer = HttpResponse | NotSent | Lost
 
+_may_leave: ContextVar[MayLeave | None] = ContextVar("may_leave", default=None)
+
+
+class _LastWord(aiohttp.ClientRequest):
+    """A request that is asked once more when its connection stands, before its first byte."""
+
+    async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
+        may_leave = _may_leave.get()
+        if may_leave is not None:
+            may_leave()
+        return await super().send(conn)
+
 
 class RestClient:
     """Calls one exchange; shared by all accounts there."""
@@ -83,11 +101,12 @@ class RestClient:
         self._body_bytes_max = body_bytes_max
         self._session: aiohttp.ClientSession | None = None
         self._paused_until = 0.0
-        self._offset_ms = 0
+        self._theirs_ms = 0.0
         self._measured_at = _NEVER
         self._asked_at = _NEVER
+        self._offset_ms = 0
         self._time_failure: NotSent | None = None
-        self._asking_time = asyncio.Lock()
+        self._asking_time: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Open the session; calls before this are not sent."""
@@ -96,16 +115,28 @@ class RestClient:
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": "trading-platform"},
             trust_env=False,
+            request_class=_LastWord,
         )
 
     async def close(self) -> None:
         """Close the session; calls under way end as Lost."""
         session, self._session = self._session, None
+        if self._asking_time is not None:
+            self._asking_time.cancel()
         if session is not None:
             await session.close()
 
-    async def send(self, request: SignedRequest, *, timeout_s: float | None = None) -> Answer:
-        """One request, one answer; never raises for what a network or an exchange does."""
+    async def send(
+        self,
+        request: SignedRequest,
+        *,
+        timeout_s: float | None = None,
+        may_leave: MayLeave | None = None,
+    ) -> Answer:
+        """One request, one answer; never raises for what a network or an exchange does.
+
+        `may_leave` has the last word once the connection stands: what it raises is NotSent.
+        """
         wait_s = self._paused_until - self._clock.monotonic()
         if wait_s > 0:
             return NotSent(
@@ -115,44 +146,64 @@ class RestClient:
             )
         if self._session is None:
             return NotSent(reason="The connection to the exchange is closed.")
-        answer = await self._exchange(self._session, request, timeout_s or self.timeout_s)
+        token = _may_leave.set(may_leave)
+        try:
+            answer = await self._exchange(self._session, request, timeout_s or self.timeout_s)
+        finally:
+            _may_leave.reset(token)
         if isinstance(answer, HttpResponse):
             self._heed(answer)
         return answer
 
     async def server_time_ms(self, *, fresh: bool = False) -> int | NotSent:
-        """The exchange's Unix time by our estimate; asked anew every 5 minutes, or when `fresh`."""
-        async with self._asking_time:
-            now = self._clock.monotonic()
-            wanted = fresh or now - self._measured_at > CLOCK_GOOD_FOR_S
-            # One failure speaks for all who wait behind it.
-            if wanted and now - self._asked_at > CLOCK_ASKED_AT_MOST_EVERY_S:
-                self._asked_at = now
-                self._time_failure = await self._measure_time()
+        """The exchange's Unix time by our estimate; asked anew every 5 minutes, or when `fresh`.
+
+        An estimate that has grown old serves while a new one is asked for: only the first caller of
+        all, and those whom the exchange has refused for their time, wait.
+        """
+        known = self._measured_at != _NEVER
+        if fresh or self._clock.monotonic() - self._measured_at > CLOCK_GOOD_FOR_S:
+            asking = self._ask_time()
+            if asking is not None and (fresh or not known):
+                await asyncio.wait({asking})
         if self._measured_at == _NEVER:
             return self._time_failure or NotSent(reason="The exchange's time is not known yet.")
-        return self._clock.time_ns() // 1_000_000 + self._offset_ms
+        return round(self._theirs_ms + (self._clock.monotonic() - self._measured_at) * 1000)
+
+    def _ask_time(self) -> asyncio.Task[None] | None:
+        """The question under way, if need be a new one; None right after the last was answered."""
+        if self._asking_time is None or self._asking_time.done():
+            if self._clock.monotonic() - self._asked_at <= CLOCK_ASKED_AT_MOST_EVERY_S:
+                return None
+            self._asking_time = asyncio.create_task(self._learn_time())
+        return self._asking_time
+
+    async def _learn_time(self) -> None:
+        self._time_failure = await self._measure_time()
+        # Counted from the end: one slow failure speaks for all who come within the next second.
+        self._asked_at = self._clock.monotonic()
 
     async def _measure_time(self) -> NotSent | None:
-        before_ms = self._clock.time_ns() / 1e6
+        before = self._clock.monotonic()
         request = unsigned(self.base_url, self._dialect.server_time())
         answer = await self.send(request, timeout_s=min(self.timeout_s, 3.0))
-        after_ms = self._clock.time_ns() / 1e6
+        after = self._clock.monotonic()
         if not isinstance(answer, HttpResponse):
             return NotSent(reason=f"The exchange does not tell its time: {answer.reason}")
         try:
             theirs_ms = self._dialect.read_server_time(answer)
         except ServiceError as error:
             return NotSent(reason=error.message)
-        offset_ms = round(theirs_ms - (before_ms + after_ms) / 2)
+        now_theirs_ms = theirs_ms + (after - before) * 500  # half of the round trip, in ms
+        offset_ms = round(now_theirs_ms - self._clock.time_ns() / 1e6)
         if abs(offset_ms - self._offset_ms) >= 500:
             self._log.warning(
                 "exchange clock differs",
                 exchange=self._dialect.exchange_id.value,
                 offset_ms=offset_ms,
-                round_trip_ms=round(after_ms - before_ms),
+                round_trip_ms=round((after - before) * 1000),
             )
-        self._offset_ms, self._measured_at = offset_ms, self._clock.monotonic()
+        self._theirs_ms, self._measured_at, self._offset_ms = now_theirs_ms, after, offset_ms
         return None
 
     def _heed(self, response: HttpResponse) -> None:
@@ -183,6 +234,8 @@ class RestClient:
                 timeout=timeout,
             ) as response:
                 return await self._read(response)
+        except ServiceError as refusal:  # by `may_leave`
+            return NotSent(reason=refusal.message, code=refusal.code)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             return NotSent(reason=f"No connection to the exchange: {_name(error)}")
         except TimeoutError:

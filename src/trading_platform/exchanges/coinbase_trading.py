@@ -183,9 +183,9 @@ class CoinbaseTrading:
         self.raise_for(response)
         return round(read(_TIME, response, "its time").epoch * 1000)
 
-    def is_clock_refusal(self, outcome: object) -> bool:
-        """The request's time was refused: provably not placed."""
-        return isinstance(outcome, Rejected) and "timestamp expired" in outcome.message
+    def is_clock_refusal(self, response: HttpResponse) -> bool:
+        """The request's time was refused: provably nothing done."""
+        return response.status in {400, 401} and "timestamp expired" in _message(response)
 
     def pause_s(self, response: HttpResponse) -> float:
         """The public budget is counted by address; the private one by profile."""

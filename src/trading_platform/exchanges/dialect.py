@@ -100,7 +100,7 @@ class TradingDialect(Protocol):
     def next_page(self, request: HttpRequest, response: HttpResponse) -> HttpRequest | None:
         """The request for the rows after these, None when these were the last."""
 
-    def is_clock_refusal(self, outcome: object) -> bool:
+    def is_clock_refusal(self, response: HttpResponse) -> bool:
         """Whether the exchange refused for our clock alone, so that nothing was done."""
 
     def pause_s(self, response: HttpResponse) -> float:

@@ -378,3 +378,159 @@ async def test_a_closed_client_sends_nothing(exchange: Exchange, make: Any) -> N
     assert isinstance(await account.place(ORDER, INSTRUMENT), Rejected)
     assert not isinstance(await client.send(unsigned(client.base_url, PUBLIC)), Lost)
     assert exchange.received == []
+
+
+class Switch:
+    """A guard that a test turns off."""
+
+    def __init__(self) -> None:
+        self.halted = False
+
+    def may_send(self) -> None:
+        if self.halted:
+            raise ServiceError("drill", "TRADING_HALTED")
+
+
+def guarded(client: RestClient, switch: Switch) -> ExchangeAccount:
+    signer = in_process_signer(ExchangeId.BINANCE, client.base_url, CREDENTIALS)
+    clock = SystemClock()
+    return ExchangeAccount(BinanceTrading(), signer, client, clock, may_send=switch.may_send)
+
+
+async def test_a_halt_while_the_time_is_asked_keeps_the_order_here(
+    exchange: Exchange, make: Any
+) -> None:
+    switch = Switch()
+
+    async def tell_time(request: web.Request) -> web.StreamResponse:
+        switch.halted = True
+        return web.json_response({"serverTime": SystemClock().time_ns() // 1_000_000})
+
+    exchange.on("GET", "/api/v3/time", tell_time)
+    client, _ = await make()
+    outcome = await guarded(client, switch).place(ORDER, INSTRUMENT)
+    assert outcome == Rejected(code="TRADING_HALTED", message="drill")
+    assert exchange.sent("POST", "/api/v3/order") == []
+
+
+async def test_a_halt_while_the_order_waits_for_a_connection_keeps_it_here(
+    exchange: Exchange, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trading_platform.exchanges.client.CONNECTIONS_MAX", 1)
+    switch, asked, answer = Switch(), asyncio.Event(), asyncio.Event()
+
+    async def slow(request: web.Request) -> web.StreamResponse:
+        asked.set()
+        await answer.wait()
+        return web.Response()
+
+    exchange.on("GET", "/api/v3/exchangeInfo", slow)
+    client, _ = await make()
+    await client.server_time_ms()
+    other = asyncio.create_task(client.send(unsigned(client.base_url, PUBLIC)))
+    await asked.wait()
+    placing = asyncio.create_task(guarded(client, switch).place(ORDER, INSTRUMENT))
+    await asyncio.sleep(0.05)
+    switch.halted = True
+    answer.set()
+    outcome = await placing
+    assert isinstance(outcome, Rejected)
+    assert outcome.code == "TRADING_HALTED"
+    await other
+    assert exchange.sent("POST", "/api/v3/order") == []
+
+
+async def test_a_halt_after_a_refused_clock_stops_the_second_attempt(
+    exchange: Exchange, make: Any
+) -> None:
+    switch = Switch()
+
+    async def refuse(request: web.Request) -> web.StreamResponse:
+        switch.halted = True
+        return js({"code": -1021, "msg": "Timestamp"}, 400)
+
+    exchange.on("POST", "/api/v3/order", refuse)
+    client, _ = await make()
+    outcome = await guarded(client, switch).place(ORDER, INSTRUMENT)
+    assert isinstance(outcome, Rejected)
+    assert len(exchange.sent("POST", "/api/v3/order")) == 1
+
+
+async def test_a_halt_stops_no_cancel(exchange: Exchange, make: Any) -> None:
+    switch = Switch()
+    switch.halted = True
+    exchange.on("DELETE", "/api/v3/order", js({**PLACED, "status": "CANCELED"}))
+    client, _ = await make()
+    assert isinstance(await guarded(client, switch).cancel(ORDER, INSTRUMENT), Accepted)
+
+
+async def test_a_cancel_that_could_not_be_sent_is_no_refusal(make: Any) -> None:
+    _, account = await make(base_url="http://127.0.0.1:9")
+    assert isinstance(await account.cancel(ORDER, INSTRUMENT), Unknown)
+
+
+@pytest.mark.parametrize("method", ["DELETE", "GET"])
+async def test_cancels_and_look_ups_set_a_refused_clock_too(
+    exchange: Exchange, make: Any, method: str
+) -> None:
+    late = js({"code": -1021, "msg": "Timestamp for this request was outside recvWindow."}, 400)
+    exchange.on(method, "/api/v3/order", late, js({**PLACED, "status": "CANCELED"}))
+    _, account = await make()
+    ask = account.cancel if method == "DELETE" else account.look_up
+    assert isinstance(await ask(ORDER, INSTRUMENT), Accepted | Found)
+    assert len(exchange.sent(method, "/api/v3/order")) == 2
+
+
+async def test_a_cancel_whose_time_stays_refused_is_no_refusal_of_the_cancel(
+    exchange: Exchange, make: Any
+) -> None:
+    exchange.on("DELETE", "/api/v3/order", js({"code": -1021, "msg": "Timestamp"}, 400))
+    _, account = await make()
+    assert isinstance(await account.cancel(ORDER, INSTRUMENT), Unknown)
+
+
+class Wall(SystemClock):
+    """A wall clock that somebody sets."""
+
+    stepped_ms = 0
+
+    def time_ns(self) -> int:
+        return super().time_ns() + self.stepped_ms * 1_000_000
+
+
+async def test_a_step_of_the_wall_clock_does_not_change_the_time_that_is_signed(
+    exchange: Exchange,
+) -> None:
+    wall = Wall()
+    client = RestClient(exchange.base_url, BinanceTrading(), wall, Log())
+    await client.start()
+    before = await client.server_time_ms()
+    wall.stepped_ms = 3_600_000
+    after = await client.server_time_ms()
+    await client.close()
+    assert isinstance(before, int)
+    assert isinstance(after, int)
+    assert after - before < 60_000
+
+
+async def test_all_who_wait_for_a_silent_time_wait_once(exchange: Exchange, make: Any) -> None:
+    exchange.on("GET", "/api/v3/time", hang)
+    client, _ = await make(timeout_s=0.2)
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    answers = await asyncio.gather(*(client.server_time_ms() for _ in range(8)))
+    assert loop.time() - started < 0.6
+    assert all(isinstance(answer, NotSent) for answer in answers)
+    assert len(exchange.sent("GET", "/api/v3/time")) == 1
+
+
+async def test_an_old_estimate_serves_while_the_time_is_silent(
+    exchange: Exchange, make: Any
+) -> None:
+    client, _ = await make(timeout_s=5.0)
+    await client.server_time_ms()
+    exchange.on("GET", "/api/v3/time", hang)
+    client._measured_at -= 301
+    client._asked_at = float("-inf")
+    async with asyncio.timeout(0.2):
+        assert isinstance(await client.server_time_ms(), int)
