@@ -8,6 +8,9 @@ ORDERS = "orders"
 IDEMPOTENCY = "idempotency"
 KILL_SWITCHES = "kill-switches"
 EXCHANGE_ACCOUNTS = "exchange-accounts"
+AUDIT = "audit-log"
+EXCHANGE_CREDENTIALS = "exchange-credentials"
+SECRETS_METADATA = "secrets-metadata"
 
 TABLES: Mapping[str, tuple[str, ...]] = {
     TENANTS: ("by-creation",),
@@ -15,6 +18,9 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     ORDERS: ("by-status", "by-client-order-id", "live"),
     IDEMPOTENCY: (),
     KILL_SWITCHES: (),
-    EXCHANGE_ACCOUNTS: (),
+    EXCHANGE_ACCOUNTS: ("by-change", "by-check"),
+    AUDIT: (),
+    EXCHANGE_CREDENTIALS: (),
+    SECRETS_METADATA: ("by-path",),
 }
 """Table -> names of its indexes."""

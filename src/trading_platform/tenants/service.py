@@ -4,9 +4,12 @@
 2. Unknown, wrong and revoked keys get one and the same refusal, after the same work.
 3. A revoked key or suspended tenant is refused at once here, and within CACHE_TTL_S in every other
    process.
+4. Every change is one transaction with its entry in the tenant's audit log. Only revoking and
+   suspending go ahead without one, and then say so.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -16,6 +19,8 @@ from trading_platform.kit.errors import ServiceError
 from trading_platform.kit.ids import sortable_id
 from trading_platform.storage.records import ABSENT, Records
 from trading_platform.tenants import keys
+from trading_platform.tenants.audit import AuditLog
+from trading_platform.tenants.audit_chain import PLATFORM_LOG, AuditAction
 from trading_platform.tenants.model import (
     DEFAULT_PERMISSIONS,
     ApiKey,
@@ -35,7 +40,14 @@ ID_LENGTH_MAX = 64
 PAGE_SIZE = 500
 LISTED_MAX = 10_000
 
+OPERATOR = "operator"
+"""Who acts when nobody else is named: whoever holds the data folder."""
+
 _NO_HASH = bytes(32)
+_STATUS_ACTIONS: Mapping[TenantStatus, AuditAction] = {
+    TenantStatus.SUSPENDED: AuditAction.TENANT_SUSPENDED,
+    TenantStatus.ACTIVE: AuditAction.TENANT_RESUMED,
+}
 
 
 class _Known(NamedTuple):
@@ -46,7 +58,9 @@ class _Known(NamedTuple):
 class TenantService:
     """Tenants and their API keys, kept in `records`; `pepper` is kept outside of them."""
 
-    def __init__(self, records: Records, pepper: bytes, clock: Clock) -> None:
+    def __init__(
+        self, records: Records, pepper: bytes, clock: Clock, audit: AuditLog | None = None
+    ) -> None:
         if len(pepper) < keys.PEPPER_BYTES_MIN:
             raise ServiceError(
                 f"The pepper for API keys has {len(pepper)} bytes;"
@@ -55,12 +69,16 @@ class TenantService:
             )
         self._records = records
         self._tenants = Tenants(records)
+        self._audit = audit or AuditLog(records, clock)
         self._pepper = pepper
         self._clock = clock
         self._known: dict[bytes, _Known] = {}
 
-    async def create_tenant(self, name: str, tier: Tier) -> Tenant:
-        """A new, active tenant."""
+    async def create_tenant(self, name: str, tier: Tier, *, actor: str = OPERATOR) -> Tenant:
+        """A new, active tenant.
+
+        The platform's log names it first, so that a log of its own that vanishes whole is missed.
+        """
         tenant = Tenant(
             tenant_id=sortable_id("tenant", self._clock.time_ns()),
             name=_checked_name("tenant", name),
@@ -68,7 +86,16 @@ class TenantService:
             status=TenantStatus.ACTIVE,
             created_at=self._clock.now(),
         )
-        await self._tenants.save(tenant, expect=ABSENT)
+        details = {"name": tenant.name, "tier": tenant.tier.value}
+        created = partial(
+            self._audit.append,
+            actor=actor,
+            action=AuditAction.TENANT_CREATED,
+            target=tenant.tenant_id,
+            details=details,
+        )
+        await created(PLATFORM_LOG)
+        await created(tenant.tenant_id, along=[self._tenants.saving(tenant, expect=ABSENT)])
         return tenant
 
     async def get_tenant(self, tenant_id: str) -> Tenant:
@@ -86,13 +113,13 @@ class TenantService:
                 break
         return tenants
 
-    async def suspend_tenant(self, tenant_id: str) -> Tenant:
+    async def suspend_tenant(self, tenant_id: str, *, actor: str = OPERATOR) -> Tenant:
         """Refuse all keys of the tenant until it is resumed."""
-        return await self._change_status(tenant_id, TenantStatus.SUSPENDED)
+        return await self._change_status(tenant_id, TenantStatus.SUSPENDED, actor)
 
-    async def resume_tenant(self, tenant_id: str) -> Tenant:
+    async def resume_tenant(self, tenant_id: str, *, actor: str = OPERATOR) -> Tenant:
         """Let the tenant's keys work again."""
-        return await self._change_status(tenant_id, TenantStatus.ACTIVE)
+        return await self._change_status(tenant_id, TenantStatus.ACTIVE, actor)
 
     async def create_api_key(
         self,
@@ -100,6 +127,7 @@ class TenantService:
         *,
         name: str,
         permissions: Iterable[Permission] = DEFAULT_PERMISSIONS,
+        actor: str = OPERATOR,
     ) -> tuple[ApiKey, str]:
         """A new key, and its text, which cannot be read again."""
         granted = frozenset(permissions)
@@ -116,8 +144,15 @@ class TenantService:
             permissions=granted,
             created_at=self._clock.now(),
         )
-        await ApiKeys(self._records, tenant_id).add(
-            key, keys.keyed_hash(fresh, self._pepper), tenant_version=stored.version
+        await self._audit.append(
+            tenant_id,
+            actor=actor,
+            action=AuditAction.API_KEY_CREATED,
+            target=key.key_id,
+            details={"name": key.name, "permissions": " ".join(sorted(granted))},
+            along=ApiKeys(self._records, tenant_id).adding(
+                key, keys.keyed_hash(fresh, self._pepper), tenant_version=stored.version
+            ),
         )
         return key, fresh.text
 
@@ -133,7 +168,7 @@ class TenantService:
                 break
         return found
 
-    async def revoke_api_key(self, tenant_id: str, key_id: str) -> ApiKey:
+    async def revoke_api_key(self, tenant_id: str, key_id: str, *, actor: str = OPERATOR) -> ApiKey:
         """Refuse the key from now on, for ever; NOT_FOUND unless it is the tenant's own."""
         store = ApiKeys(self._records, tenant_id)
         stored = await store.find(key_id) if _could_be_id(key_id) else None
@@ -142,8 +177,17 @@ class TenantService:
         if stored.key.revoked_at is not None:
             return stored.key
         revoked = msgspec.structs.replace(stored.key, revoked_at=self._clock.now())
-        await store.save(msgspec.structs.replace(stored, key=revoked))
-        self._forget(tenant_id)
+        try:
+            await self._audit.append_to_stop(
+                tenant_id,
+                actor=actor,
+                action=AuditAction.API_KEY_REVOKED,
+                target=key_id,
+                details={"name": revoked.name},
+                along=[store.saving(msgspec.structs.replace(stored, key=revoked))],
+            )
+        finally:
+            self._forget(tenant_id)
         return revoked
 
     async def authenticate(self, bearer: str) -> Caller:
@@ -187,11 +231,21 @@ class TenantService:
             raise ServiceError(f"No tenant {tenant_id[:40]!r}.", "NOT_FOUND")
         return found
 
-    async def _change_status(self, tenant_id: str, status: TenantStatus) -> Tenant:
+    async def _change_status(self, tenant_id: str, status: TenantStatus, actor: str) -> Tenant:
         stored = await self._stored(tenant_id)
         changed = msgspec.structs.replace(stored.tenant, status=status)
-        await self._tenants.save(changed, expect=stored.version)
-        self._forget(tenant_id)
+        stops = status is TenantStatus.SUSPENDED
+        act = self._audit.append_to_stop if stops else self._audit.append
+        try:
+            await act(
+                tenant_id,
+                actor=actor,
+                action=_STATUS_ACTIONS[status],
+                target=tenant_id,
+                along=[self._tenants.saving(changed, expect=stored.version)],
+            )
+        finally:
+            self._forget(tenant_id)
         return changed
 
     def _remember(self, proof: bytes, known: _Known) -> None:

@@ -1,5 +1,6 @@
 """Where tenants and their keys are kept.
 
+Changes are given as writes, so that they can be made together with their entry in the audit log.
 `Tenants` and `find_key` serve the platform itself, which does not yet know who asks. All else about
 keys goes through `ApiKeys`, opened for one tenant.
 """
@@ -9,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from trading_platform.storage.records import ABSENT, Check, Key, Put, Record, Records
+from trading_platform.storage.records import ABSENT, Check, Key, Put, Record, Records, Write
 from trading_platform.storage.tables import API_KEYS, TENANTS
 from trading_platform.tenants.model import ApiKey, Tenant
 
@@ -43,14 +44,14 @@ class Tenants:
         found = await self._records.get(TENANTS, _tenant_key(tenant_id))
         return None if found is None else _stored_tenant(found)
 
-    async def save(self, tenant: Tenant, *, expect: int) -> None:
-        """Write a tenant; CONFLICT when its row is not at version `expect`."""
+    def saving(self, tenant: Tenant, *, expect: int) -> Write:
+        """What writes a tenant; CONFLICT when its row is not at version `expect`."""
         record = Record(
             key=_tenant_key(tenant.tenant_id),
             data=_plain(tenant),
             indexes={"by-creation": Key(ALL_TENANTS, _moment(tenant.created_at, tenant.tenant_id))},
         )
-        await self._records.put(TENANTS, record, expect=expect)
+        return Put(table=TENANTS, record=record, expect=expect)
 
     async def page(self, *, limit: int, after: str | None) -> tuple[list[Tenant], str | None]:
         """Tenants, oldest first, and where to go on."""
@@ -67,26 +68,24 @@ class ApiKeys:
         self._records = records
         self._tenant_id = tenant_id
 
-    async def add(self, key: ApiKey, keyed_hash: bytes, *, tenant_version: int) -> None:
-        """Write a new key; CONFLICT when the tenant has changed since it was read."""
+    def adding(self, key: ApiKey, keyed_hash: bytes, *, tenant_version: int) -> list[Write]:
+        """What writes a new key; CONFLICT when the tenant has changed since it was read."""
         self._own(key)
         record = self._record(StoredKey(key, keyed_hash, ABSENT))
-        await self._records.transact(
-            [
-                Check(table=TENANTS, key=_tenant_key(self._tenant_id), expect=tenant_version),
-                Put(table=API_KEYS, record=record, expect=ABSENT),
-            ]
-        )
+        return [
+            Check(table=TENANTS, key=_tenant_key(self._tenant_id), expect=tenant_version),
+            Put(table=API_KEYS, record=record, expect=ABSENT),
+        ]
 
     async def find(self, key_id: str) -> StoredKey | None:
         """The key, or None when this tenant has none with that id."""
         stored = await find_key(self._records, key_id)
         return stored if stored and stored.key.tenant_id == self._tenant_id else None
 
-    async def save(self, stored: StoredKey) -> None:
-        """Write a changed key; CONFLICT when it has changed since it was read."""
+    def saving(self, stored: StoredKey) -> Write:
+        """What writes a changed key; CONFLICT when it has changed since it was read."""
         self._own(stored.key)
-        await self._records.put(API_KEYS, self._record(stored), expect=stored.version)
+        return Put(table=API_KEYS, record=self._record(stored), expect=stored.version)
 
     async def page(self, *, limit: int, after: str | None) -> tuple[list[ApiKey], str | None]:
         """This tenant's keys, oldest first, and where to go on."""

@@ -183,7 +183,7 @@ async def test_a_tenant_sees_and_revokes_only_its_own_keys(
         assert caught.value.code == "NOT_FOUND"
     assert (await tenants.authenticate(text)).tenant_id == theirs.tenant_id
     with pytest.raises(ValueError, match="another tenant"):
-        await ApiKeys(records, mine.tenant_id).add(second, b"", tenant_version=1)
+        ApiKeys(records, mine.tenant_id).adding(second, b"", tenant_version=1)
 
 
 async def test_a_key_is_not_added_when_its_tenant_changed_meanwhile(
@@ -194,7 +194,9 @@ async def test_a_key_is_not_added_when_its_tenant_changed_meanwhile(
     await tenants.suspend_tenant(tenant.tenant_id)
     late = msgspec.structs.replace(key, key_id="lateandnew")
     with pytest.raises(ServiceError) as caught:
-        await ApiKeys(records, tenant.tenant_id).add(late, b"", tenant_version=1)
+        await records.transact(
+            ApiKeys(records, tenant.tenant_id).adding(late, b"", tenant_version=1)
+        )
     assert caught.value.code == "CONFLICT"
     assert await tenants.list_api_keys(tenant.tenant_id) == [key]
 
