@@ -74,7 +74,11 @@ async def open_platform(settings: Settings, log: Any) -> AsyncIterator[Platform]
             records, link, limiter, bus, clock, log=log, subscribe=cache.subscribe
         )
         factory = ExchangeFactory(
-            endpoints_of(settings.exchanges), SimulatedCredentials(settings.exchanges), clock, log
+            endpoints_of(settings.exchanges),
+            SimulatedCredentials(settings.exchanges),
+            clock,
+            log,
+            may_send=safety.may_send,
         )
         stack.push_async_callback(factory.close)
         await factory.start()

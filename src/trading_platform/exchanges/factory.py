@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 import msgspec
@@ -38,6 +39,10 @@ class CredentialsSource(Protocol):
         """ServiceError NOT_FOUND where the tenant has none."""
 
 
+MaySend = Callable[[str, ExchangeId], None]
+"""Raises TRADING_HALTED when this tenant may send no new order to this exchange now."""
+
+
 class Dialects(msgspec.Struct, frozen=True):
     """The languages of one exchange; the stream ones are made anew for each connection."""
 
@@ -63,23 +68,40 @@ class _Exchange:
         self.client = client
         self._clock = clock
         self._instruments: Mapping[str, Instrument] = {}
-        self._asked_at = float("-inf")
-        self._asking = asyncio.Lock()
+        self._ask_again_at = float("-inf")
+        self._asking: asyncio.Task[None] | None = None
 
     async def instruments(self) -> Mapping[str, Instrument]:
-        """By symbol; asked hourly. Old ones serve while new ones cannot be had."""
-        async with self._asking:
-            age_s = self._clock.monotonic() - self._asked_at
-            if age_s > INSTRUMENTS_GOOD_FOR_S:
-                try:
-                    self._instruments = await self._ask_instruments()
-                    self._asked_at = self._clock.monotonic()
-                except ServiceError:
-                    if not self._instruments:
-                        raise
-                    late_s = INSTRUMENTS_GOOD_FOR_S - INSTRUMENTS_RETRY_S
-                    self._asked_at = self._clock.monotonic() - late_s
+        """By symbol; asked hourly. Old ones serve while new ones are on their way or cannot be had:
+        nobody waits for a list when there is one already.
+        """
+        if self._asking is None and self._clock.monotonic() >= self._ask_again_at:
+            self._asking = asyncio.create_task(self._renew_instruments())
+        if not self._instruments and self._asking is not None:
+            # One question, and one failure, for all who wait.
+            await asyncio.shield(self._asking)
+        if not self._instruments:
+            raise ServiceError("The exchange's instruments are not known.", "EXCHANGE_UNAVAILABLE")
         return self._instruments
+
+    async def close(self) -> None:
+        """Ask nothing more."""
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.gather(self._asking, return_exceptions=True)
+        await self.client.close()
+
+    async def _renew_instruments(self) -> None:
+        known = bool(self._instruments)
+        try:
+            self._instruments = await self._ask_instruments()
+            self._ask_again_at = self._clock.monotonic() + INSTRUMENTS_GOOD_FOR_S
+        except ServiceError:
+            if not known:
+                raise
+            self._ask_again_at = self._clock.monotonic() + INSTRUMENTS_RETRY_S
+        finally:
+            self._asking = None
 
     async def _ask_instruments(self) -> Mapping[str, Instrument]:
         dialect = self.dialects.trading
@@ -105,12 +127,15 @@ class ExchangeFactory:
         clock: Clock,
         log: Log,
         *,
+        may_send: MaySend | None = None,
         stream_limits: StreamLimits | None = None,
         call_timeout_s: float = 10.0,
     ) -> None:
+        """`may_send` is asked in the instant before a new order's first byte leaves."""
         self._credentials = credentials
         self._clock = clock
         self._log = log
+        self._may_send = may_send
         self._stream_limits = stream_limits or StreamLimits()
         self._exchanges = {
             exchange_id: _Exchange(
@@ -138,7 +163,7 @@ class ExchangeFactory:
         """Close the clients and forget the accounts with their opened keys."""
         self._accounts.clear()
         for exchange in self._exchanges.values():
-            await exchange.client.close()
+            await exchange.close()
 
     async def trading(self, tenant_id: str, exchange_id: ExchangeId) -> Trading:
         """The tenant's account; the same object until `forget`."""
@@ -148,6 +173,10 @@ class ExchangeFactory:
     def forget(self, tenant_id: str, exchange_id: ExchangeId) -> None:
         """Drop an account's cached keys, because they were rotated or deleted."""
         self._accounts.pop((tenant_id, exchange_id), None)
+
+    def client(self, exchange_id: ExchangeId) -> RestClient:
+        """The exchange's shared REST client, for keys that are no account yet."""
+        return self._exchange(exchange_id).client
 
     async def instruments(self, exchange_id: ExchangeId) -> Mapping[str, Instrument]:
         """All instruments of the exchange by symbol."""
@@ -234,7 +263,10 @@ class ExchangeFactory:
         exchange = self._exchange(exchange_id)
         credentials = await self._credentials.get_exchange_credentials(tenant_id, exchange_id)
         signer = in_process_signer(exchange_id, exchange.client.base_url, credentials)
-        account = ExchangeAccount(exchange.dialects.trading, signer, exchange.client, self._clock)
+        may_send = self._may_send and partial(self._may_send, tenant_id, exchange_id)
+        account = ExchangeAccount(
+            exchange.dialects.trading, signer, exchange.client, self._clock, may_send=may_send
+        )
         if len(self._accounts) >= ACCOUNTS_MAX:
             del self._accounts[next(iter(self._accounts))]
         # Two first calls at once must end with one object.

@@ -15,6 +15,8 @@ from trading_platform.exchanges.binance_trading import BinanceTrading
 from trading_platform.exchanges.client import Lost, NotSent, RestClient
 from trading_platform.exchanges.coinbase_trading import CoinbaseTrading
 from trading_platform.exchanges.dialect import HttpRequest, HttpResponse, TradingDialect
+from trading_platform.exchanges.endpoints import simulated
+from trading_platform.exchanges.factory import ExchangeFactory
 from trading_platform.exchanges.ports import (
     Accepted,
     Found,
@@ -534,3 +536,70 @@ async def test_an_old_estimate_serves_while_the_time_is_silent(
     client._asked_at = float("-inf")
     async with asyncio.timeout(0.2):
         assert isinstance(await client.server_time_ms(), int)
+
+
+def open_factory(exchange: Exchange) -> ExchangeFactory:
+    endpoints = {ExchangeId.BINANCE: simulated(ExchangeId.BINANCE, exchange.base_url)}
+    return ExchangeFactory(endpoints, Keys(), SystemClock(), Log(), call_timeout_s=0.3)
+
+
+class Keys:
+    """One account."""
+
+    async def get_exchange_credentials(
+        self, tenant_id: str, exchange_id: ExchangeId
+    ) -> ExchangeCredentials:
+        return CREDENTIALS
+
+
+async def test_all_who_wait_for_a_silent_instrument_list_wait_once(exchange: Exchange) -> None:
+    exchange.on("GET", "/api/v3/exchangeInfo", hang)
+    factory = open_factory(exchange)
+    await factory.start()
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    asked = (factory.instruments(ExchangeId.BINANCE) for _ in range(8))
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert loop.time() - started < 0.8
+    assert all(isinstance(answer, ServiceError) for answer in answers)
+    await factory.close()
+
+
+async def test_old_instruments_serve_while_the_new_list_hangs(exchange: Exchange) -> None:
+    row = {
+        "symbol": "BTCUSDT",
+        "status": "TRADING",
+        "baseAsset": "BTC",
+        "quoteAsset": "USDT",
+        "filters": [
+            {"filterType": "PRICE_FILTER", "minPrice": "0", "maxPrice": "0", "tickSize": "0.01"},
+            {"filterType": "LOT_SIZE", "minQty": "0", "maxQty": "0", "stepSize": "0.00001"},
+        ],
+    }
+    exchange.on("GET", "/api/v3/exchangeInfo", js({"symbols": [row]}), hang)
+    factory = open_factory(exchange)
+    await factory.start()
+    assert "BTC-USDT" in await factory.instruments(ExchangeId.BINANCE)
+    factory._exchange(ExchangeId.BINANCE)._ask_again_at = float("-inf")
+    for _ in range(3):
+        async with asyncio.timeout(0.1):
+            assert "BTC-USDT" in await factory.instruments(ExchangeId.BINANCE)
+    await factory.close()
+
+
+async def test_the_factory_asks_the_guard_of_the_tenant_and_the_exchange(
+    exchange: Exchange,
+) -> None:
+    asked: list[tuple[str, ExchangeId]] = []
+    endpoints = {ExchangeId.BINANCE: simulated(ExchangeId.BINANCE, exchange.base_url)}
+
+    def may_send(tenant_id: str, exchange_id: ExchangeId) -> None:
+        asked.append((tenant_id, exchange_id))
+
+    factory = ExchangeFactory(endpoints, Keys(), SystemClock(), Log(), may_send=may_send)
+    await factory.start()
+    exchange.on("POST", "/api/v3/order", js(PLACED))
+    account = await factory.trading("tenant-1", ExchangeId.BINANCE)
+    assert isinstance(await account.place(ORDER, INSTRUMENT), Accepted)
+    assert asked == [("tenant-1", ExchangeId.BINANCE)]
+    await factory.close()
