@@ -1,5 +1,6 @@
 """What is kept in custody. A secret prints as dots and opens only on purpose."""
 
+import hmac
 from datetime import datetime
 from typing import Never
 
@@ -8,17 +9,10 @@ import msgspec
 DOTS = "••••••••"
 
 
-class Secret:
-    """Text that never shows itself: repr, str and format give dots; pickle and JSON refuse."""
+class _Hidden:
+    """What never shows itself: repr, str and format give dots; pickle and JSON refuse."""
 
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def open(self) -> str:
-        """The text itself. Only what signs or seals may call this."""
-        return self._text
+    __slots__ = ()
 
     def __repr__(self) -> str:
         return DOTS
@@ -29,14 +23,47 @@ class Secret:
     def __format__(self, spec: str) -> str:
         return DOTS
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._text == self._text
-
     # Unhashable on purpose: a secret is never a key or a member of a set.
     __hash__ = None  # type: ignore[assignment]  # the way Python spells it
 
     def __reduce__(self) -> Never:
         raise TypeError("a secret is not pickled or copied; open() it where it is needed")
+
+
+class Secret(_Hidden):
+    """Text that never shows itself."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def open(self) -> str:
+        """The text itself. Only what signs or seals may call this."""
+        return self._text
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Secret):
+            return False
+        return hmac.compare_digest(other._text.encode(), self._text.encode())
+
+
+class SecretBytes(_Hidden):
+    """Bytes that never show themselves: a key in clear."""
+
+    __slots__ = ("_bytes",)
+
+    def __init__(self, content: bytes) -> None:
+        self._bytes = content
+
+    def open(self) -> bytes:
+        """The bytes themselves. Only what seals or unwraps may call this."""
+        return self._bytes
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SecretBytes):
+            return False
+        return hmac.compare_digest(other._bytes, self._bytes)
 
 
 class ExchangeCredentials(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,5 +78,25 @@ class ExchangeCredentials(msgspec.Struct, frozen=True, kw_only=True):
     passphrase: Secret | None = None
     sub_account_id: str | None = None
     permissions: frozenset[str] = frozenset()
+    created_at: datetime | None = None
+    rotated_at: datetime | None = None
+
+
+class AIProviderCredentials(msgspec.Struct, frozen=True, kw_only=True):
+    """The platform's key at an AI provider. `rate_limit_tier` is the provider's own word for it."""
+
+    api_key: Secret
+    organization_id: str | None = None
+    project_id: str | None = None
+    rate_limit_tier: str = "default"
+    created_at: datetime | None = None
+    rotated_at: datetime | None = None
+
+
+class DataSourceCredentials(msgspec.Struct, frozen=True, kw_only=True):
+    """The platform's key at a data source; `endpoint` where the key decides the address."""
+
+    api_key: Secret
+    endpoint: str | None = None
     created_at: datetime | None = None
     rotated_at: datetime | None = None
