@@ -77,6 +77,11 @@ class Platform:
         )
         self.address = json.loads(self.program.line())["url"]
 
+    def end(self) -> None:
+        """Whatever happened, leave no process behind."""
+        if self.program is not None and self.program.process.poll() is None:
+            self.program.kill()
+
     def call(self, method: str, path: str, key: str, body: Any = None, intent: str = "") -> Any:
         """(status, JSON), or None when the platform died on us."""
         connection = HTTPConnection(urlsplit(self.address).netloc, timeout=20)
@@ -117,7 +122,7 @@ def _submit_until_taken(platform: Platform, key: str, intent: str, number: int) 
 @pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_killed_at_random_points_leaves_one_order_for_each_intent(
-    exchanges: Exchanges, tmp_path: Path
+    exchanges: Exchanges, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     seed = random.SystemRandom().randrange(1_000_000)
     print(f"seed {seed}, {KILLS} kills")
@@ -126,6 +131,7 @@ def test_killed_at_random_points_leaves_one_order_for_each_intent(
     tenant = run_json("tenant", "create", "Crash", "--tier", "ENTERPRISE", "--data", data)
     key = run_json("api-key", "create", tenant["tenantId"], "--data", data)["apiKey"]
     platform = Platform(tmp_path, exchanges)
+    request.addfinalizer(platform.end)
     intents: dict[str, int] = {}
     for round_number in range(KILLS):
         platform.start()
