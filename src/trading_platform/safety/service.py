@@ -21,6 +21,7 @@ from trading_platform.kit.retry import backoff_s
 from trading_platform.limits.limiter import Admission, Limiter
 from trading_platform.market.instruments import ExchangeId
 from trading_platform.safety.permits import Permits
+from trading_platform.safety.record import SwitchRecord
 from trading_platform.safety.store import SwitchStore
 from trading_platform.safety.switch import (
     PLATFORM,
@@ -37,6 +38,7 @@ from trading_platform.safety.switch import (
 )
 from trading_platform.safety.truth import Truth
 from trading_platform.storage.records import Records
+from trading_platform.tenants.audit import AuditLog
 from trading_platform.tenants.model import Tier
 
 CHANNEL = "kill-switch-changed"
@@ -67,10 +69,11 @@ class SafetyService:
         *,
         log: _Log | None = None,
         subscribe: Subscribe | None = None,
+        audit: AuditLog | None = None,
         poll_s: float = 0.5,
     ) -> None:
         """`subscribe` (CacheService.subscribe) makes changes by other processes arrive at once
-        instead of with the next poll.
+        instead of with the next poll. `audit` is where they are written down.
         """
         self._store = SwitchStore(records, read_s=_READ_S, write_s=_WRITE_S)
         self._link = link
@@ -79,6 +82,7 @@ class SafetyService:
         self._truth = Truth(self._store, self._permits, bus, clock, self._revoke)
         self._clock = clock
         self._log = log
+        self._record = SwitchRecord(audit, log)
         self._subscribe = subscribe
         self._poll_s = poll_s
         self._arriving: Counter[str] = Counter()
@@ -89,6 +93,12 @@ class SafetyService:
     async def load(self) -> None:
         """Read the truth once before anything trades; raises STORAGE_UNAVAILABLE."""
         await self._truth.refresh()
+        for state in self._truth.board.states.values():
+            self._record.soon(state)  # of a process that died between the two
+
+    async def close(self) -> None:
+        """Finish writing down what has happened."""
+        await self._record.close()
 
     async def run(self) -> None:
         """Follow the truth and renew permits until cancelled; run it in a Supervisor loop."""
@@ -150,7 +160,7 @@ class SafetyService:
             latest = self._truth.latest(stored)
             return released(latest, epoch=epoch, reason=reason, actor=actor, now=now)
 
-        state = await self._store.change(scope, decide)
+        state = await self._store.change(scope, decide, self._record.release_writer)
         self._truth.learn([state])
         await self._spread(state)
         return state
@@ -171,6 +181,7 @@ class SafetyService:
         try:
             state = await self._store.change(scope, decide)
             self._truth.learn([state])
+            self._record.soon(state)
         finally:
             self._arriving[name] -= 1
             self._arriving += Counter()  # drops what has come down to zero

@@ -3,7 +3,7 @@ every switch that was ever used.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -11,13 +11,16 @@ import msgspec
 
 from trading_platform.kit.errors import ServiceError
 from trading_platform.safety.switch import Scope, SwitchState, parse_scope, untouched
-from trading_platform.storage.records import ABSENT, Key, Record, Records
+from trading_platform.storage.records import ABSENT, Key, Put, Record, Records
 from trading_platform.storage.tables import KILL_SWITCHES
 
 _PARTITION = "switches"
 _PAGE_ROWS = 1000
 _PAGES_MAX = 100
 _TRIES_MAX = 50
+
+WriteState = Callable[[SwitchState, SwitchState, Put], Awaitable[None]]
+"""Given the state before, the state wanted, and what writes it."""
 
 
 class SwitchStore:
@@ -37,15 +40,19 @@ class SwitchStore:
             raise _out_of_time("read", self._read_s) from error
 
     async def change(
-        self, scope: Scope, decide: Callable[[SwitchState], SwitchState]
+        self,
+        scope: Scope,
+        decide: Callable[[SwitchState], SwitchState],
+        write: WriteState | None = None,
     ) -> SwitchState:
         """Store what `decide` makes of the current state, and give it once it is durable.
 
+        `write` makes the new state durable together with more.
         Each lost race means that another writer got through, so trying again ends.
         """
         try:
             async with asyncio.timeout(self._write_s):
-                return await self._change(scope, decide)
+                return await self._change(scope, decide, write or self._write)
         except TimeoutError as error:
             raise _out_of_time("written", self._write_s) from error
 
@@ -62,8 +69,11 @@ class SwitchStore:
                 return states
         raise ServiceError("There are too many kill switches to read.", "STORAGE_UNAVAILABLE")
 
+    async def _write(self, before: SwitchState, wanted: SwitchState, put: Put) -> None:
+        await self._records.put(put.table, put.record, expect=put.expect)
+
     async def _change(
-        self, scope: Scope, decide: Callable[[SwitchState], SwitchState]
+        self, scope: Scope, decide: Callable[[SwitchState], SwitchState], write: WriteState
     ) -> SwitchState:
         key = Key(_PARTITION, str(scope))
         for _ in range(_TRIES_MAX):
@@ -75,7 +85,8 @@ class SwitchStore:
             row = Record(key=key, data=_data(wanted))
             version = ABSENT if record is None else record.version
             try:
-                await self._records.put(KILL_SWITCHES, row, expect=version)
+                put = Put(table=KILL_SWITCHES, record=row, expect=version)
+                await write(current, wanted, put)
             except ServiceError as error:
                 if error.code != "CONFLICT":
                     raise
