@@ -33,6 +33,7 @@ from trading_platform.settings import ExchangeSetting, Settings
 from trading_platform.storage.records import Key, Records
 from trading_platform.storage.sqlite import SqliteRecords
 from trading_platform.storage.tables import TENANTS
+from trading_platform.tenants.audit import AuditLog
 from trading_platform.tenants.service import TenantService
 from trading_platform.vitals import CountedPublisher, watch_feeds
 
@@ -68,11 +69,13 @@ async def open_platform(settings: Settings, log: Any) -> AsyncIterator[Platform]
         stack.push_async_callback(link.close)
         stack.push_async_callback(cache.close)
 
-        tenants = _tenants(records, folder, clock)
+        audit = AuditLog(records, clock)
+        tenants = _tenants(records, folder, clock, audit)
         limiter = Limiter(link, clock)
         safety = SafetyService(
-            records, link, limiter, bus, clock, log=log, subscribe=cache.subscribe
+            records, link, limiter, bus, clock, log=log, subscribe=cache.subscribe, audit=audit
         )
+        stack.push_async_callback(safety.close)
         factory = ExchangeFactory(
             endpoints_of(settings.exchanges),
             SimulatedCredentials(settings.exchanges),
@@ -114,6 +117,7 @@ async def open_platform(settings: Settings, log: Any) -> AsyncIterator[Platform]
             tenants=tenants,
             limiter=limiter,
             safety=safety,
+            audit=audit,
             orders=orders,
             prices=prices,
             exchanges=factory,
@@ -165,9 +169,11 @@ async def _open_valkey(settings: Settings, supervisor: Supervisor, stack: AsyncE
     return server.url
 
 
-def _tenants(records: Records, folder: DataFolder, clock: Clock) -> TenantService:
+def _tenants(
+    records: Records, folder: DataFolder, clock: Clock, audit: AuditLog | None = None
+) -> TenantService:
     pepper = folder.private_bytes(PEPPER_FILE, lambda: secrets.token_bytes(32))
-    return TenantService(records, pepper, clock)
+    return TenantService(records, pepper, clock, audit)
 
 
 def _new_deployment() -> bytes:

@@ -50,6 +50,7 @@ from trading_platform.orders.manager import OrderManager
 from trading_platform.prices.feeds import PriceFeedManager
 from trading_platform.safety.service import SafetyService
 from trading_platform.storage.sqlite import SqliteRecords
+from trading_platform.tenants.audit import AuditLog
 from trading_platform.tenants.model import Permission, Tier
 from trading_platform.tenants.service import TenantService
 
@@ -263,9 +264,11 @@ async def running_api(folder: Path, **stream: float) -> AsyncIterator[Api]:
         records = await SqliteRecords.open(folder / "records.sqlite")
         stack.push_async_callback(records.close)
         supervisor = Supervisor(log)
-        tenants = TenantService(records, b"p" * 32, clock)
+        audit = AuditLog(records, clock)
+        tenants = TenantService(records, b"p" * 32, clock, audit)
         limiter = Limiter(link, clock)
-        safety = SafetyService(records, link, limiter, bus, clock)
+        safety = SafetyService(records, link, limiter, bus, clock, audit=audit)
+        stack.push_async_callback(safety.close)
         exchanges = ScriptedExchanges()
         orders = OrderManager(
             records, exchanges, safety, bus, clock, log, deployment_lead="0a1b2c3d"
@@ -285,6 +288,7 @@ async def running_api(folder: Path, **stream: float) -> AsyncIterator[Api]:
             tenants=tenants,
             limiter=limiter,
             safety=safety,
+            audit=audit,
             orders=orders,
             prices=prices,
             exchanges=exchanges,

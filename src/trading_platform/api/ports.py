@@ -14,6 +14,7 @@ from trading_platform.market.quotes import AggregatedPrice, PriceRefusal
 from trading_platform.observability.health import Health
 from trading_platform.observability.metrics import Metrics
 from trading_platform.safety.switch import Scope, SwitchState
+from trading_platform.tenants.audit_chain import AuditEntry
 from trading_platform.tenants.model import Caller, Tenant, Tier
 
 OnPrice = Callable[[AggregatedPrice | PriceRefusal], None]
@@ -47,6 +48,14 @@ class Safety(Protocol):
         self, scope: Scope, *, epoch: int, reason: str, actor: str
     ) -> SwitchState: ...
     async def status(self, tenant_id: str) -> Sequence[SwitchState]: ...
+
+
+class Audit(Protocol):
+    """What was done, and by whom."""
+
+    async def latest(
+        self, tenant_id: str, *, before: int | None, limit: int
+    ) -> tuple[list[AuditEntry], int | None]: ...
 
 
 class Orders(Protocol):
@@ -91,6 +100,7 @@ class Services:
     tenants: Tenants
     limiter: Limits
     safety: Safety
+    audit: Audit
     orders: Orders
     prices: Prices
     exchanges: Exchanges

@@ -92,9 +92,14 @@ def line(entry: AuditEntry) -> str:
 
 
 def plain(entry: AuditEntry) -> dict[str, Any]:
-    """The entry as it is stored; its time always has microseconds and a Z."""
+    """The entry as it is stored."""
     fields: dict[str, Any] = msgspec.to_builtins(entry)
-    return fields | {"at": f"{entry.at:%Y-%m-%dT%H:%M:%S.%fZ}"}
+    return fields | {"at": moment(entry.at)}
+
+
+def moment(at: datetime) -> str:
+    """The one way to write an entry's time, since its hash covers it; `at` is UTC."""
+    return f"{at:%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
 def read(stored: Mapping[str, Any] | str | bytes) -> AuditEntry:
