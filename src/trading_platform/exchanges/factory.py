@@ -27,6 +27,8 @@ from trading_platform.secrets.model import ExchangeCredentials
 
 INSTRUMENTS_GOOD_FOR_S = 3600.0
 INSTRUMENTS_RETRY_S = 5.0
+STALE_KEYS_S = 600.0
+"""How long an account goes on with the keys it has while custody does not answer."""
 ACCOUNTS_MAX = 10_000
 
 
@@ -152,7 +154,7 @@ class ExchangeFactory:
             )
             for exchange_id, place in endpoints.items()
         }
-        self._accounts: dict[tuple[str, ExchangeId], tuple[ExchangeAccount, Signer]] = {}
+        self._accounts: dict[tuple[str, ExchangeId], _Opened] = {}
 
     async def start(self) -> None:
         """Open the clients; nothing is sent yet."""
@@ -166,7 +168,7 @@ class ExchangeFactory:
             await exchange.close()
 
     async def trading(self, tenant_id: str, exchange_id: ExchangeId) -> Trading:
-        """The tenant's account; the same object until `forget`."""
+        """The tenant's account; the same object until its keys change."""
         account, _ = await self._account(tenant_id, exchange_id)
         return account
 
@@ -257,11 +259,19 @@ class ExchangeFactory:
     async def _account(
         self, tenant_id: str, exchange_id: ExchangeId
     ) -> tuple[ExchangeAccount, Signer]:
-        known = self._accounts.get((tenant_id, exchange_id))
-        if known is not None:
-            return known
         exchange = self._exchange(exchange_id)
-        credentials = await self._credentials.get_exchange_credentials(tenant_id, exchange_id)
+        try:
+            credentials = await self._credentials.get_exchange_credentials(tenant_id, exchange_id)
+        except ServiceError as error:
+            known = self._accounts.get((tenant_id, exchange_id))
+            if known is None or not self._may_go_on(known, error):
+                self._accounts.pop((tenant_id, exchange_id), None)
+                raise
+            return known.account, known.signer
+        known = self._accounts.get((tenant_id, exchange_id))  # two first calls end with one object
+        if known is not None and (known.credentials is credentials or known.has(credentials)):
+            known.credentials, known.fetched_at = credentials, self._clock.monotonic()
+            return known.account, known.signer
         signer = in_process_signer(exchange_id, exchange.client.base_url, credentials)
         may_send = self._may_send and partial(self._may_send, tenant_id, exchange_id)
         account = ExchangeAccount(
@@ -269,5 +279,35 @@ class ExchangeFactory:
         )
         if len(self._accounts) >= ACCOUNTS_MAX:
             del self._accounts[next(iter(self._accounts))]
-        # Two first calls at once must end with one object.
-        return self._accounts.setdefault((tenant_id, exchange_id), (account, signer))
+        opened = _Opened(account, signer, credentials, self._clock.monotonic())
+        self._accounts[tenant_id, exchange_id] = opened
+        return account, signer
+
+    def _may_go_on(self, known: "_Opened", error: ServiceError) -> bool:
+        unanswered = error.code in {"PROVIDER_UNAVAILABLE", "STORAGE_UNAVAILABLE"}
+        return unanswered and self._clock.monotonic() - known.fetched_at < STALE_KEYS_S
+
+
+class _Opened:
+    """An account with the keys it was opened with."""
+
+    def __init__(
+        self,
+        account: ExchangeAccount,
+        signer: Signer,
+        credentials: ExchangeCredentials,
+        fetched_at: float,
+    ) -> None:
+        self.account = account
+        self.signer = signer
+        self.credentials = credentials
+        self.fetched_at = fetched_at
+
+    def has(self, credentials: ExchangeCredentials) -> bool:
+        """Whether these keys sign as ours do, whatever else is said of them."""
+        mine = self.credentials
+        return (mine.api_key, mine.api_secret, mine.passphrase) == (
+            credentials.api_key,
+            credentials.api_secret,
+            credentials.passphrase,
+        )

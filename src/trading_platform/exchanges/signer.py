@@ -1,7 +1,8 @@
 """The only file that opens an exchange secret: a request and a time in, a signed request out.
 
 1. A request is signed only for the host the signer was made for, and only if its method and path
-   stand in SIGNABLE. Withdrawals, transfers and everything not named there are refused.
+   stand in SIGNABLE. Withdrawals, transfers and everything not named there are refused. The one
+   withdrawal path in it asks whether a key may withdraw: only an empty body and no query pass.
 2. No secret is put into a message, an error or a URL. (A Coinbase passphrase must travel as a
    header; `SignedRequest` does not print its headers.)
 """
@@ -13,10 +14,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from trading_platform.exchanges import binance_signing, coinbase_signing
+from trading_platform.exchanges import binance_signing, coinbase_rights, coinbase_signing
 from trading_platform.exchanges.dialect import HttpRequest, Security
+from trading_platform.exchanges.key_forms import form_problem
+from trading_platform.exchanges.rights import Refusal
 from trading_platform.kit.errors import ServiceError
-from trading_platform.market.instruments import ExchangeId
+from trading_platform.market.instruments import ExchangeId, ExchangeMode
 from trading_platform.secrets.model import ExchangeCredentials
 
 _UUID = r"[0-9a-fA-F-]{36}"
@@ -32,7 +35,7 @@ SIGNABLE: Mapping[ExchangeId, Mapping[str, re.Pattern[str]]] = {
     },
     ExchangeId.COINBASE: {
         "GET": re.compile(rf"/(accounts|orders|fills|fees|profiles)|/orders/(client:)?{_UUID}"),
-        "POST": re.compile(r"/orders"),
+        "POST": re.compile(rf"/orders|{coinbase_rights.WITHDRAWAL_PATH}"),
         "DELETE": re.compile(rf"/orders|/orders/(client:)?{_UUID}"),
     },
 }
@@ -81,6 +84,20 @@ def in_process_signer(
     if exchange_id is ExchangeId.BINANCE:
         return BinanceSigner(base_url, credentials)
     return CoinbaseSigner(base_url, credentials)
+
+
+def form_problem_of(
+    exchange_id: ExchangeId, mode: ExchangeMode, credentials: ExchangeCredentials
+) -> Refusal | None:
+    """What shows to be wrong with a pasted key, without its texts; None where nothing does."""
+    passphrase = credentials.passphrase
+    return form_problem(
+        exchange_id,
+        mode,
+        credentials.api_key,
+        credentials.api_secret.open(),
+        None if passphrase is None else passphrase.open(),
+    )
 
 
 class BinanceSigner:
@@ -161,11 +178,19 @@ def _binance_sign(secret: str) -> Callable[[bytes], str]:
 
 def _check_signable(exchange_id: ExchangeId, request: HttpRequest) -> None:
     pattern = SIGNABLE[exchange_id].get(request.method)
-    if pattern is None or not pattern.fullmatch(request.path):
+    if (
+        pattern is None
+        or not pattern.fullmatch(request.path)
+        or (request.path == coinbase_rights.WITHDRAWAL_PATH and not _asks_only(request))
+    ):
         raise ServiceError(
             f"{request.method} {request.path[:80]} is not a request that this platform signs.",
             "NOT_PERMITTED",
         )
+
+
+def _asks_only(request: HttpRequest) -> bool:
+    return request.body == coinbase_rights.EMPTY_BODY and not request.query
 
 
 def _checked_base(base_url: str) -> str:

@@ -35,6 +35,12 @@ CODES: Mapping[str, ErrorKind] = {
     "ORDER_REJECTED": ErrorKind(
         422, False, "The exchange refused the order; the message is its own."
     ),
+    "CREDENTIAL_REFUSED": ErrorKind(
+        422, False, "Change the key at the exchange as the message says, then submit it again."
+    ),
+    "CREDENTIAL_SUSPENDED": ErrorKind(
+        423, False, "Read the credential's `problem`, correct the key, then validate it again."
+    ),
     "TRADING_HALTED": ErrorKind(423, False, "A kill switch is active; release it to trade again."),
     "RATE_LIMIT_EXCEEDED": ErrorKind(429, True, "Wait `retryAfter` seconds."),
     "INTERNAL": ErrorKind(500, False, "Report it with the correlation id."),

@@ -32,3 +32,12 @@ class FeedChanged(msgspec.Struct, frozen=True, kw_only=True):
     exchange_id: str
     what: str
     event_at: datetime
+
+
+class CredentialSuspended(msgspec.Struct, frozen=True, kw_only=True):
+    """A tenant's key at an exchange is not used for new orders any more; `reason` says why."""
+
+    tenant_id: str
+    exchange_id: str
+    reason: str
+    event_at: datetime

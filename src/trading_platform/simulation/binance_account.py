@@ -142,15 +142,16 @@ class Account:
         if key is None:
             raise errors.bad_key_format()
         withdraw = "WITHDRAW" in key.permissions
+        transfer = withdraw or "TRANSFER" in key.permissions
         return {
             "ipRestrict": key.ip_restricted,
             "createTime": key.created_ms,
             "enableReading": "READ" in key.permissions,
             "enableWithdrawals": withdraw,
-            "enableInternalTransfer": withdraw,
+            "enableInternalTransfer": transfer,
             "enableMargin": False,
             "enableFutures": False,
-            "permitsUniversalTransfer": withdraw,
+            "permitsUniversalTransfer": transfer,
             "enableVanillaOptions": False,
             "enableFixApiTrade": False,
             "enableFixReadOnly": False,

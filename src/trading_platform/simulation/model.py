@@ -92,7 +92,9 @@ class SimulatedInstrument(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SimKey(msgspec.Struct, frozen=True, kw_only=True):
-    """An API key of a simulated account; `permissions` holds READ, TRADE, WITHDRAW."""
+    """An API key of a simulated account; `permissions` holds READ, TRADE,
+    WITHDRAW (with which goes TRANSFER) and TRANSFER.
+    """
 
     api_key: str
     account_id: str

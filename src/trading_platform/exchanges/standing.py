@@ -1,0 +1,33 @@
+"""Which accounts may take new orders, known without waiting: asked just before bytes leave."""
+
+from trading_platform.exchanges.credential_rows import GONE, CredentialRow, CredentialStatus
+from trading_platform.kit.errors import ServiceError
+from trading_platform.market.instruments import ExchangeId
+
+
+class Standing:
+    """Holds only the accounts whose credential is not fit; the rows are the truth behind it."""
+
+    def __init__(self) -> None:
+        self._unfit: dict[tuple[str, ExchangeId], CredentialRow] = {}
+
+    def note(self, row: CredentialRow) -> None:
+        """Take the newest state of a credential."""
+        if row.status in GONE or row.status is CredentialStatus.SUSPENDED:
+            self._unfit[row.account] = row
+        else:
+            self._unfit.pop(row.account, None)
+
+    def may_send(self, tenant_id: str, exchange_id: ExchangeId) -> None:
+        """CREDENTIAL_SUSPENDED when no new order may go out with the tenant's key there."""
+        row = self._unfit.get((tenant_id, exchange_id))
+        if row is not None:
+            raise ServiceError(
+                f"the credential for {exchange_id} is {row.status}: {row.problem or 'it is gone'}",
+                "CREDENTIAL_SUSPENDED",
+            )
+
+    def is_gone(self, tenant_id: str, exchange_id: ExchangeId) -> bool:
+        """Whether the tenant had a key there that was revoked or deleted."""
+        row = self._unfit.get((tenant_id, exchange_id))
+        return row is not None and row.status in GONE
