@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import socket
 from collections.abc import Iterator
 
@@ -12,6 +13,7 @@ from trading_platform.api.server import server_config
 from trading_platform.kit.errors import ServiceError
 
 _STOP_S = 4.0
+BACKLOG = 512
 
 
 @contextlib.contextmanager
@@ -23,14 +25,22 @@ def listen(host: str, port: int) -> Iterator[socket.socket]:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             bound.bind((host, port))
-        except OSError as error:
-            raise ServiceError(
-                f"port {port} on {host} cannot be used ({error.strerror}). "
-                "Choose another with --port, such as --port 8081.",
-                "UNUSABLE_DATA",
-            ) from error
+            bound.listen(BACKLOG)  # else a second platform could bind the same port meanwhile
+        except (OSError, UnicodeError) as error:
+            raise _unusable(host, port, error) from error
         bound.set_inheritable(True)
         yield bound
+
+
+def _unusable(host: str, port: int, error: OSError | UnicodeError) -> ServiceError:
+    reason = getattr(error, "strerror", None) or str(error)
+    if isinstance(error, OSError) and error.errno in {errno.EADDRINUSE, errno.EACCES}:
+        advice = "Choose another with --port, such as --port 8081."
+    else:
+        advice = "Give an address of this machine with --host, such as --host 127.0.0.1."
+    return ServiceError(
+        f"port {port} on {host} cannot be used ({reason}). {advice}", "UNUSABLE_DATA"
+    )
 
 
 class _Server(uvicorn.Server):

@@ -1,9 +1,11 @@
 """What an operator can set, by environment variable or CLI option; read once, at the edge."""
 
 import os
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -11,6 +13,7 @@ from trading_platform.kit.errors import ServiceError
 from trading_platform.market.instruments import ExchangeId, ExchangeMode
 
 PREFIX = "TRADING_PLATFORM_"
+_SYMBOL = re.compile(r"[A-Z0-9]{1,20}-[A-Z0-9]{1,20}")
 
 
 class ExchangeSetting(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +52,8 @@ def parse_exchange(text: str) -> tuple[ExchangeId, ExchangeSetting]:
     try:
         exchange_id = ExchangeId(name.upper())
         if what.startswith(("http://", "https://")):
-            return exchange_id, ExchangeSetting(mode=ExchangeMode.SIMULATED, url=what.rstrip("/"))
+            url = _address(what)
+            return exchange_id, ExchangeSetting(mode=ExchangeMode.SIMULATED, url=url)
         mode = ExchangeMode(what.upper())
         if mode is ExchangeMode.SIMULATED:
             raise ValueError
@@ -60,3 +64,36 @@ def parse_exchange(text: str) -> tuple[ExchangeId, ExchangeSetting]:
             "INVALID_REQUEST",
         ) from error
     return exchange_id, ExchangeSetting(mode=mode)
+
+
+def parse_exchanges(texts: Sequence[str]) -> dict[ExchangeId, ExchangeSetting]:
+    """Every exchange named, each once."""
+    pairs = [parse_exchange(text) for text in texts]
+    exchanges = dict(pairs)
+    if len(exchanges) < len(pairs):
+        raise ServiceError(
+            "an exchange is named twice; give each --exchange once.", "INVALID_REQUEST"
+        )
+    return exchanges
+
+
+def parse_symbols(text: str) -> tuple[str, ...]:
+    """`BTC-USD,eth-usd`: symbols in our form, each once."""
+    names = tuple(dict.fromkeys(name.strip().upper() for name in text.split(",")))
+    for name in names:
+        if not _SYMBOL.fullmatch(name):
+            raise ServiceError(
+                f"{name!r} is no symbol; write them as base-quote joined by commas, such as "
+                "BTC-USD,ETH-USDT.",
+                "INVALID_REQUEST",
+            )
+    return names
+
+
+def _address(url: str) -> str:
+    """Scheme, host and port; ValueError where that is not what it is."""
+    parts = urlsplit(url)
+    if not parts.hostname or parts.path.strip("/") or parts.query or parts.port == 0:
+        raise ValueError
+    parts.hostname.encode("idna")
+    return url.rstrip("/")

@@ -55,7 +55,7 @@ async def examine(data: Path, port: int, valkey_url: str | None) -> list[Finding
         ("records", lambda: _records(data)),
         ("disk", lambda: _disk(data)),
         ("valkey", lambda: _valkey(valkey_url)),
-        ("port", lambda: _port(port)),
+        ("port", lambda: _port(port, data)),
         ("open files", _open_files),
     ]
     return [await _try(what, check) for what, check in checks]
@@ -145,16 +145,29 @@ async def _answers(url: str) -> str:
     return f"{info.get('server_name', 'redis')} {info.get('valkey_version', info['redis_version'])}"
 
 
-async def _port(port: int) -> str:
+async def _port(port: int, data: Path) -> str:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
+            if _runs_here(port, data):
+                return f"{port} is the platform's that runs on {data}"
             raise _refuse(
-                f"{port} is taken; if that is not this platform, choose another with --port."
+                f"{port} cannot be used ({error.strerror}); choose another with --port."
             ) from error
     return f"{port} is free"
+
+
+def _runs_here(port: int, data: Path) -> bool:
+    folder = DataFolder(data)
+    try:
+        folder.refuse_if_locked()
+    except ServiceError:
+        return str(folder.owner().get("url", "")).endswith(f":{port}")
+    finally:
+        folder.close()
+    return False
 
 
 async def _open_files() -> str:

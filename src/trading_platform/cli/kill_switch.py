@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from trading_platform.cli.options import DEFAULT_URL, AsJson, KeyFile, Url, client
+from trading_platform.cli.options import DEFAULT_URL, AsJson, KeyFile, Url, client, group
 from trading_platform.cli.output import refusals, say
 
 COLUMNS = ("scope", "active", "epoch", "reason", "actor", "changedAt")
-app = typer.Typer(no_args_is_help=True, help="Stop trading at once; let it go on again.")
+app = group("Stop trading at once; let it go on again.")
 
 
 @app.command()
@@ -20,7 +20,9 @@ def activate(
 ) -> None:
     """Stop all new orders of the tenant. Cancels still pass.
 
-    Example: trading-platform kill-switch activate --reason "strategy runs wild"
+    \b
+    Example:
+      trading-platform kill-switch activate --reason "strategy runs wild"
     """
     with refusals():
         state = client(url, api_key_file).call(
@@ -39,7 +41,9 @@ def release(
 ) -> None:
     """Let the tenant trade again, if nobody activated the switch anew since that epoch.
 
-    Example: trading-platform kill-switch release --epoch 1 --reason "fixed and reviewed"
+    \b
+    Example:
+      trading-platform kill-switch release --epoch 1 --reason "fixed and reviewed"
     """
     with refusals():
         state = client(url, api_key_file).call(
@@ -52,7 +56,9 @@ def release(
 def status(url: Url = DEFAULT_URL, api_key_file: KeyFile = None, as_json: AsJson = False) -> None:
     """Every switch that bears on the tenant.
 
-    Example: trading-platform kill-switch status
+    \b
+    Example:
+      trading-platform kill-switch status
     """
     with refusals():
         answer = client(url, api_key_file).call("GET", "/v1/kill-switch")

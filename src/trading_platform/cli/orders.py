@@ -1,13 +1,17 @@
 """`trading-platform order` and `trading-platform price`: trade and look, as a tenant."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlencode
 
 import typer
+from typer.core import TyperCommand
 
-from trading_platform.cli.options import DEFAULT_URL, AsJson, KeyFile, Url, client
+from trading_platform.cli.options import DEFAULT_URL, AsJson, KeyFile, Url, client, group
 from trading_platform.cli.output import refusals, say
 
+Exchange = Literal["BINANCE", "COINBASE"]
+Side = Literal["BUY", "SELL"]
+TimeInForce = Literal["GTC", "IOC", "FOK"]
 COLUMNS = (
     "orderId",
     "exchangeId",
@@ -20,36 +24,54 @@ COLUMNS = (
     "filledQuantity",
     "averagePrice",
 )
-app = typer.Typer(no_args_is_help=True, help="Submit, list and cancel orders.")
+app = group("Submit, list and cancel orders.")
 
 
-@app.command()
+class _Unsigned(TyperCommand):
+    """Says what is wrong with -1, which would else be taken for an unknown option."""
+
+    def parse_args(  # type: ignore[override]  # the base's type of ctx is private to typer
+        self, ctx: typer.Context, args: list[str]
+    ) -> list[str]:
+        for word in args:
+            if word[:1] == "-" and word[1:2].isdigit():
+                raise typer.BadParameter(f"{word} has a sign; quantity and price are above zero.")
+        return super().parse_args(ctx, args)
+
+
+@app.command(cls=_Unsigned)
 def submit(
-    exchange_id: Annotated[str, typer.Argument(help="BINANCE or COINBASE")],
-    side: Annotated[str, typer.Argument(help="BUY or SELL")],
-    quantity: Annotated[str, typer.Argument(help="In base, such as 0.001")],
-    symbol: Annotated[str, typer.Argument(help="Such as BTC-USDT")],
+    exchange: Annotated[
+        Exchange,
+        typer.Argument(metavar="EXCHANGE", help="BINANCE or COINBASE", case_sensitive=False),
+    ],
+    side: Annotated[Side, typer.Argument(metavar="SIDE", help="BUY or SELL", case_sensitive=False)],
+    quantity: Annotated[str, typer.Argument(metavar="QUANTITY", help="In base, such as 0.001")],
+    symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="Such as BTC-USDT")],
     price: Annotated[str | None, typer.Option(help="Limit price; none is a MARKET order")] = None,
-    time_in_force: Annotated[str, typer.Option(help="GTC, IOC or FOK")] = "GTC",
-    post_only: Annotated[bool, typer.Option(help="Only rest, never take")] = False,
+    time_in_force: Annotated[TimeInForce, typer.Option(case_sensitive=False)] = "GTC",
+    post_only: Annotated[bool, typer.Option("--post-only", help="Only rest, never take")] = False,
     url: Url = DEFAULT_URL,
     api_key_file: KeyFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Submit one order.
 
-    Example: trading-platform order submit BINANCE BUY 0.001 BTC-USDT --price 60000
+    \b
+    Example:
+      trading-platform order submit BINANCE BUY 0.001 BTC-USDT --price 60000
     """
     body: dict[str, Any] = {
-        "exchangeId": exchange_id.upper(),
+        "exchangeId": exchange,
         "symbol": symbol.upper(),
-        "side": side.upper(),
-        "orderType": "LIMIT" if price else "MARKET",
+        "side": side,
+        "orderType": "MARKET" if price is None else "LIMIT",
         "quantity": quantity,
-        "timeInForce": time_in_force.upper(),
+        "timeInForce": time_in_force,
         "postOnly": post_only,
     }
-    if price:
+    # An empty price is a script's mistake and must be refused, never become a MARKET order.
+    if price is not None:
         body["price"] = price
     with refusals():
         order = client(url, api_key_file).call("POST", "/v1/orders", body, idempotency=True)
@@ -66,7 +88,9 @@ def list_orders(
 ) -> None:
     """List orders, newest first.
 
-    Example: trading-platform order list --open
+    \b
+    Example:
+      trading-platform order list --open
     """
     query = urlencode({"limit": limit} | ({"open": "true"} if open_only else {}))
     with refusals():
@@ -76,29 +100,39 @@ def list_orders(
 
 @app.command()
 def cancel(
-    order_id: Annotated[str, typer.Argument(help="The orderId that submit answered")],
+    order_id: Annotated[
+        str, typer.Argument(metavar="ORDER_ID", help="The orderId that submit answered")
+    ],
     url: Url = DEFAULT_URL,
     api_key_file: KeyFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Cancel one order.
 
-    Example: trading-platform order cancel order-01kb...
+    \b
+    Example:
+      trading-platform order cancel order-01kb...
     """
+    if not order_id.strip():
+        raise typer.BadParameter("ORDER_ID is empty; `trading-platform order list` shows the ids.")
     with refusals():
         order = client(url, api_key_file).call("DELETE", f"/v1/orders/{quote(order_id, safe='')}")
         say(order, as_json=as_json, columns=COLUMNS)
 
 
 def price(
-    symbol: Annotated[str | None, typer.Argument(help="Such as BTC-USD; none lists all")] = None,
+    symbol: Annotated[
+        str | None, typer.Argument(metavar="[SYMBOL]", help="Such as BTC-USD; none lists all")
+    ] = None,
     url: Url = DEFAULT_URL,
     api_key_file: KeyFile = None,
     as_json: AsJson = False,
 ) -> None:
     """The trusted price of a symbol, or of all.
 
-    Example: trading-platform price BTC-USD
+    \b
+    Example:
+      trading-platform price BTC-USD
     """
     path = f"/v1/prices/{quote(symbol.upper(), safe='')}" if symbol else "/v1/prices"
     with refusals():

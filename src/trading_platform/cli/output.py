@@ -62,6 +62,16 @@ def refusals() -> Iterator[None]:
     except ServiceError as error:
         print(f"trading-platform: {error.message} [{error.code}]", file=sys.stderr)
         raise SystemExit(exit_code(error)) from error
+    except BrokenPipeError:  # whoever read our output has left
+        raise
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(
+            f"trading-platform: {where}{error.strerror or error}. Check that it is there, that "
+            "this account may use it, and that the disk is not full. [UNUSABLE_DATA]",
+            file=sys.stderr,
+        )
+        raise SystemExit(EXIT_UNUSABLE_DATA) from error
     except KeyboardInterrupt:
         raise SystemExit(EXIT_INTERRUPTED) from None
 

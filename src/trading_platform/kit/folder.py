@@ -17,20 +17,36 @@ class DataFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         _make_private(path)
-        self._lock = os.open(path / "platform.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._lock = _open_lock(path / "platform.lock")
 
     def lock(self) -> None:
         """Claim the folder; UNUSABLE_DATA names who has it already."""
+        self._take(fcntl.LOCK_EX)
+        self.say({"process": os.getpid()})
+
+    def refuse_if_locked(self) -> None:
+        """UNUSABLE_DATA when another has claimed the folder; claims nothing."""
+        self._take(fcntl.LOCK_SH)
+        fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+    def owner(self) -> dict[str, Any]:
+        """What the last who claimed the folder said of itself; empty when it said nothing."""
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            said = json.loads(os.pread(self._lock, 4096, 0))
+        except ValueError:
+            return {}
+        return said if isinstance(said, dict) else {}
+
+    def _take(self, kind: int) -> None:
+        try:
+            fcntl.flock(self._lock, kind | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            owner = os.pread(self._lock, 4096, 0).decode(errors="replace").strip()
+            owner = " ".join(f"{name} {value}" for name, value in self.owner().items())
             raise ServiceError(
                 f"a platform already runs on {self.path} ({owner or 'it is just starting'}). "
                 "Stop it first, or use another folder with --data.",
                 "UNUSABLE_DATA",
             ) from error
-        self.say({"process": os.getpid()})
 
     def say(self, owner: dict[str, Any]) -> None:
         """Tell others who asks for the folder what runs here."""
@@ -62,13 +78,23 @@ class DataFolder:
         os.close(self._lock)
 
 
+def _open_lock(file: Path) -> int:
+    try:
+        return os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ServiceError(
+            f"{file} cannot be written ({error.strerror}). Give this account the data folder, or "
+            "choose another with --data.",
+            "UNUSABLE_DATA",
+        ) from error
+
+
 def _make_private(path: Path) -> None:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ServiceError(
-            f"the data folder {path} cannot be made ({error.strerror}). "
-            "Choose another with --data.",
+            f"{path} cannot be made a data folder ({error.strerror}). Choose another with --data.",
             "UNUSABLE_DATA",
         ) from error
     _refuse_if_open_to_others(path)

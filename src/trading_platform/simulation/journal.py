@@ -127,13 +127,15 @@ def _read(path: Path) -> Iterable[Change]:
     decoder = msgspec.json.Decoder(Change)
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
-            if not line.endswith(b"\n"):
-                return  # torn by a crash in the middle of a write
+            if not line.endswith(b"\n") and number > 1:
+                return  # torn by a crash in the middle of a write; the first line is put whole
             try:
+                if not line.endswith(b"\n"):
+                    raise msgspec.DecodeError("it is cut off")
                 yield decoder.decode(line)
-            except msgspec.MsgspecError as error:
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                 raise ServiceError(
                     f"line {number} of the simulated exchange's journal {path} cannot be read; "
-                    "move the file away to start with empty accounts",
+                    "move the file away to start with empty accounts.",
                     "UNUSABLE_DATA",
                 ) from error

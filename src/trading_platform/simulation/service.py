@@ -1,11 +1,13 @@
 """The simulated exchanges as one thing to start: cores, journals, servers and the market replay."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from trading_platform.kit.clock import SystemClock
+from trading_platform.kit.errors import ServiceError
 from trading_platform.kit.folder import DataFolder
 from trading_platform.market.instruments import ExchangeId
 from trading_platform.simulation.binance_server import BinanceServer
@@ -75,7 +77,7 @@ async def open_simulation(
         for exchange_id, server_type in _OPENERS.items():
             port = (ports or {}).get(exchange_id, 0)
             server = server_type(exchanges[exchange_id], host="127.0.0.1", port=port, clock=clock)
-            await server.start()
+            await _listen(server, exchange_id, port)
             stack.push_async_callback(server.close)
             urls[exchange_id] = server.url
         playing = asyncio.create_task(replay.run(), name="market replay")
@@ -87,6 +89,21 @@ def _journal(exchange_id: ExchangeId, folder: Path, stack: AsyncExitStack) -> Jo
     journal = Journal(folder / f"{exchange_id.lower()}.jsonl")
     stack.callback(journal.close)
     return journal
+
+
+async def _listen(
+    server: BinanceServer | CoinbaseServer, exchange_id: ExchangeId, port: int
+) -> None:
+    try:
+        await server.start()
+    except OSError as error:
+        await server.close()
+        raise ServiceError(
+            f"port {port} on 127.0.0.1 cannot be used for the simulated {exchange_id} "
+            f"({os.strerror(error.errno or 0)}). Choose another with "
+            f"--{exchange_id.lower()}-port; 0 takes any free one.",
+            "UNUSABLE_DATA",
+        ) from error
 
 
 async def _stop(task: asyncio.Task[None]) -> None:
