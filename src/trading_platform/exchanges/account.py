@@ -10,7 +10,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from trading_platform.exchanges.client import Answer, Lost, MayLeave, NotSent, RestClient
@@ -100,7 +100,7 @@ class ExchangeAccount:
         return await self._pages(self._dialect.open_orders(), self._dialect.read_orders)
 
     async def recent_orders(self, instrument: Instrument, since: datetime) -> Sequence[OrderReport]:
-        request = self._dialect.recent_orders(instrument, since)
+        request = self._dialect.recent_orders(instrument, since - await self._ahead())
         return await self._pages(request, self._dialect.read_orders)
 
     async def fills(self, order: Order, instrument: Instrument) -> Sequence[Fill]:
@@ -125,6 +125,13 @@ class ExchangeAccount:
                 return Accepted(found.report)
         # Received but not yet done: the report says open, and the next look-up will tell.
         return Accepted(found.report) if isinstance(found, Found) else received
+
+    async def _ahead(self) -> timedelta:
+        """How far our clock is ahead of the exchange's; zero when it is behind or nobody knows."""
+        theirs_ms = await self._client.server_time_ms()
+        if isinstance(theirs_ms, NotSent):
+            return timedelta()
+        return timedelta(milliseconds=max(0, self._clock.time_ns() // 1_000_000 - theirs_ms))
 
     async def _call(self, request: HttpRequest, *, may_leave: MayLeave | None = None) -> Answer:
         """One answer, within the client's time-out; signed anew once if refused for our clock."""

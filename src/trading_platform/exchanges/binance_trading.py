@@ -41,6 +41,8 @@ _UNKNOWN_CODES = frozenset({-1000, -1001, -1006, -1007})
 _BUSY_CODES = frozenset({-1008, -1016})
 _KEY_CODES = frozenset({-1002, -1022, -2014, -2015})
 CLOCK_CODE = -1021
+# Unknown; and archived 90 days after it ended with nothing executed.
+_GONE_CODES = frozenset({-2013, -2026})
 
 
 class ErrorBody(msgspec.Struct, frozen=True):
@@ -125,7 +127,7 @@ class BinanceTrading:
             report = _read_report(response)
             return Found(report) if report else LookUpFailed("the answer could not be read")
         error = try_read(_ERROR, response.body)
-        if error and error.code == -2013 and response.status < 500:
+        if error and error.code in _GONE_CODES and response.status < 500:
             return NotFound()
         return LookUpFailed(_words(response))
 

@@ -103,8 +103,10 @@ class CoinbaseTrading:
         if response.status == 200:
             return Accepted(_cancel_received(order, instrument))
         words = _words(response)
-        if response.status == 404 or (response.status == 400 and "already done" in words):
+        if response.status == 404:
             return NotFound() if _message(response) else Unknown(words)
+        if response.status == 400 and "already done" in words:
+            return Unknown(words)  # it exists, and how it ended is to be looked up
         return refusal(response)
 
     def look_up(self, order: Order, instrument: Instrument) -> HttpRequest:

@@ -76,11 +76,21 @@ def arrives_until(unanswered_since: float, window_s: float) -> float:
     return unanswered_since + window_s + CLOCK_MARGIN_S
 
 
+def exchange_name(symbol: str, exchange_order_id: str) -> str:
+    """What names an order on its exchange: Binance counts order ids for each symbol anew.
+
+    `symbol` is ours (BTC-USDT) or theirs (BTCUSDT): both give the same name.
+    """
+    return f"{symbol.replace('-', '')}/{exchange_order_id}"
+
+
 def find(order: Order, reports: Iterable[OrderReport]) -> OrderReport | None:
     """The report about this order: by the exchange's id where it is known, else by ours."""
+    known = order.exchange_order_id
+    ours = None if known is None else exchange_name(order.symbol, known)
     for report in reports:
-        if order.exchange_order_id is not None:
-            if report.exchange_order_id == order.exchange_order_id:
+        if ours is not None:
+            if exchange_name(report.exchange_symbol, report.exchange_order_id) == ours:
                 return report
         elif report.client_order_id == order.client_order_id:
             return report

@@ -95,7 +95,7 @@ class Inquiry:
 
     async def _shown(self, trading: Trading, instrument: Instrument, order: Order) -> bool:
         """Whether open or recent orders show it; if so that is recorded."""
-        since = order.created_at - LOOK_BACK
+        since = min(order.created_at, self._now()) - LOOK_BACK  # our clock may have been set back
         report = find(order, await trading.open_orders()) or find(
             order, await trading.recent_orders(instrument, since)
         )

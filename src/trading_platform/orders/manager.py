@@ -38,6 +38,8 @@ IN_FLIGHT_MAX = 2048
 PLACE_TIMEOUT_S = 60.0
 """The client has its own, shorter, time-outs; this one only bounds a client that hangs."""
 PAGE_MAX = 500
+_STOPPED = frozenset({"TRADING_HALTED", "CREDENTIAL_SUSPENDED"})
+"""What the guard says, also to an order that waits for its connection: no byte of it has left."""
 
 
 class OrderManager:
@@ -74,9 +76,9 @@ class OrderManager:
         UNKNOWN. Raises ORDER_DENIED and INVALID_REQUEST with nothing written, IDEMPOTENCY_CONFLICT,
         TRADING_HALTED, and EXCHANGE_UNAVAILABLE before anything is sent.
         """
-        earlier = await self._ledger.store(tenant_id).promised(idempotency_key, request)
+        earlier = await self.promised(tenant_id, request, idempotency_key)
         if earlier is not None:
-            return await self._outcome(earlier)
+            return earlier
         self._resolver.require_settled(tenant_id, request.exchange_id)
         trading = await self._accounts.trading(tenant_id, request.exchange_id)
         instrument = await self._accounts.instrument(request.exchange_id, request.symbol)
@@ -90,6 +92,16 @@ class OrderManager:
         self._sends[order.order_id] = task
         task.add_done_callback(lambda _: self._sends.pop(order.order_id, None))
         return await asyncio.shield(task)
+
+    async def promised(
+        self, tenant_id: str, request: OrderRequest, idempotency_key: str
+    ) -> Order | None:
+        """The order that this key already names, once its submission has ended; sends nothing.
+
+        Raises IDEMPOTENCY_CONFLICT when the key names another request.
+        """
+        earlier = await self._ledger.store(tenant_id).promised(idempotency_key, request)
+        return None if earlier is None else await self._outcome(earlier)
 
     async def cancel(self, tenant_id: str, order_id: str) -> Order:
         """Ask for the order's end; asking again is fine. CONFLICT when it has ended."""
@@ -194,15 +206,27 @@ class OrderManager:
         store = self._ledger.store(order.tenant_id)
         self._resolver.leave_alone(order.order_id)
         try:
-            if await store.create(order, key, request) is None:
+            if await self._keep(store, order, key, request) is None:
                 return await self._winner(store, key, request)
             self._ledger.announce(order)
             await self._let_pass(order)
             sent = Sent(at=self._clock.now())
             outcome = await self._place(trading, order, instrument)
+            if isinstance(outcome, Rejected) and outcome.code in _STOPPED:
+                raise await self._denied(order, ServiceError(outcome.message, outcome.code))
             return await self._settle(order, sent, self._meaning(outcome))
         finally:
             self._resolver.hand_over(order.order_id)
+
+    async def _keep(
+        self, store: OrderStore, order: Order, key: str, request: OrderRequest
+    ) -> Order | None:
+        try:
+            return await store.create(order, key, request)
+        except ServiceError:
+            # It will not be sent, but may have been written: then somebody must end it.
+            self._resolver.note(order)
+            raise
 
     async def _winner(self, store: OrderStore, key: str, request: OrderRequest) -> Order:
         winner = await store.promised(key, request)
@@ -214,6 +238,8 @@ class OrderManager:
         """The order once its submission, if one is under way here, has ended."""
         send = self._sends.get(order.order_id)
         if send is None:
+            if order.status == OrderStatus.SUBMITTING:  # nobody here is sending it
+                self._resolver.note(order)
             return order
         return await asyncio.shield(send)
 
@@ -222,10 +248,13 @@ class OrderManager:
         try:
             self._guard.may_send(order.tenant_id, order.exchange_id)
         except ServiceError as refusal:
-            refusal.metadata.setdefault("orderId", order.order_id)
-            denied = DeniedBeforeSend(reason=refusal.message, at=self._clock.now())
-            await self._ledger.record(order, denied)
-            raise
+            raise await self._denied(order, refusal) from None
+
+    async def _denied(self, order: Order, refusal: ServiceError) -> ServiceError:
+        refusal.metadata.setdefault("orderId", order.order_id)
+        denied = DeniedBeforeSend(reason=refusal.message, at=self._clock.now())
+        await self._ledger.record(order, denied)
+        return refusal
 
     async def _place(self, trading: Trading, order: Order, instrument: Instrument) -> PlaceOutcome:
         try:

@@ -4,7 +4,7 @@ Each account is asked in a task of its own, so that one tenant's slow exchange h
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 
 from trading_platform.kit.clock import Clock
 from trading_platform.kit.errors import ServiceError
@@ -26,6 +26,7 @@ POLL_S = 5.0
 ROUND_ORDERS_MAX = 50
 ROUND_TIMEOUT_S = 120.0
 ROUNDS_MAX = 64
+"""At once at one exchange: one that hangs takes none of another's."""
 RECOVER_S = 5.0
 REPORTS_MAX = 10_000
 
@@ -144,11 +145,14 @@ class Resolver:
             if task.done():
                 del self._rounds[account]
                 task.result()  # a fault of ours ends the loop, loudly; the supervisor restarts it
+        running = Counter(account.exchange_id for account in self._rounds)
         for account in self._watch.accounts():
-            if len(self._rounds) >= ROUNDS_MAX:
-                return
+            if running[account.exchange_id] >= ROUNDS_MAX:
+                continue
             if account not in self._rounds and self._has_work(account):
                 self._rounds[account] = asyncio.create_task(self._round(account))
+                self._watch.move_to_end(account)
+                running[account.exchange_id] += 1
 
     def _has_work(self, account: Account) -> bool:
         return self._poll_is_due(account) or bool(
@@ -181,6 +185,10 @@ class Resolver:
                 await self._ask_order(account, watched)
             except ServiceError as error:
                 self._failed(account, error, order_id=watched.order.order_id)
+                if error.code == "NOT_FOUND":
+                    # No keys or no such symbol any more: it cannot be asked, and must not keep the
+                    # account shut for ever.
+                    self._answered(watched.order)
         if self._poll_is_due(account):
             self._polled_at[account] = self._clock.monotonic()
             await self._poll(account)
@@ -188,12 +196,22 @@ class Resolver:
     async def _ask_order(self, account: Account, watched: Watched) -> None:
         order = watched.order
         if order.status == OrderStatus.SUBMITTING:
-            # Nobody is sending it any more and no outcome was stored.
-            await self._ledger.record(order, self._unknown("the outcome was not stored"))
+            await self._take_over(order)
             return
         trading = await self._accounts.trading(account.tenant_id, account.exchange_id)
         instrument = await self._accounts.instrument(order.exchange_id, order.symbol)
         await self._pursuit.ask(trading, instrument, watched)
+
+    async def _take_over(self, order: Order) -> None:
+        """Nobody is sending it any more and no outcome was stored."""
+        try:
+            stored = await self._ledger.record(order, self._unknown("the outcome was not stored"))
+        except ServiceError as error:
+            if error.code != "NOT_FOUND":
+                raise
+            self._watch.forget(order)  # its intent was not stored either, so it was never sent
+        else:
+            self.note(stored)
 
     async def _poll(self, account: Account) -> None:
         """One list of open orders; those that it lacks are looked up one by one."""

@@ -4,7 +4,7 @@ import msgspec
 
 from trading_platform.market.instruments import ExchangeId
 from trading_platform.market.orders import Order, OrderReport
-from trading_platform.orders.evidence import Step, next_step, pause_s
+from trading_platform.orders.evidence import Step, exchange_name, next_step, pause_s
 from trading_platform.orders.machine import is_closed, is_placed
 
 
@@ -84,6 +84,10 @@ class Watchlist:
         """Accounts with at least one question."""
         return list(self._accounts)
 
+    def move_to_end(self, account: Account) -> None:
+        """Its turn has come: of many waiting accounts the others are first now."""
+        self._accounts[account] = self._accounts.pop(account)
+
     def due(self, account: Account, now: float, limit: int) -> list[Watched]:
         """Orders whose own question is due, longest waiting first; POLL has none of its own."""
         waiting = [
@@ -105,7 +109,8 @@ class Watchlist:
         """The watched order that a report is about: the exchange's own id decides before ours,
         for a cancel may carry an id of its own.
         """
-        watched = self._names.get((account, report.exchange_order_id))
+        theirs = exchange_name(report.exchange_symbol, report.exchange_order_id)
+        watched = self._names.get((account, theirs))
         if watched is None and report.client_order_id is not None:
             watched = self._names.get((account, report.client_order_id))
         return watched
@@ -122,4 +127,6 @@ class Watchlist:
 
 def _names(order: Order) -> tuple[str, ...]:
     known = order.exchange_order_id
-    return (order.client_order_id,) if known is None else (order.client_order_id, known)
+    if known is None:
+        return (order.client_order_id,)
+    return (order.client_order_id, exchange_name(order.symbol, known))

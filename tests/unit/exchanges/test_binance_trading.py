@@ -210,6 +210,7 @@ def test_look_up_only_the_documented_code_is_not_found() -> None:
         return DIALECT.read_looked_up(ORDER, INSTRUMENT, response)
 
     assert isinstance(read(error(400, -2013, "Order does not exist.")), NotFound)
+    assert isinstance(read(error(400, -2026, "Order was canceled or expired")), NotFound)
     for response in (error(500, -2013), error(400, -1121), answer(404, b""), answer(200, b"[]")):
         assert isinstance(read(response), LookUpFailed)
 

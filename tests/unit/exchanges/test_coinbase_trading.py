@@ -211,7 +211,7 @@ def test_cancel_proves_only_that_it_was_received() -> None:
     assert isinstance(received, Accepted)
     assert received.report.status is OrderStatus.OPEN
     assert isinstance(read(says(404, "NotFound")), NotFound)
-    assert isinstance(read(says(400, "Order already done")), NotFound)
+    assert isinstance(read(says(400, "Order already done")), Unknown)  # it exists
     assert isinstance(read(answer(404, b"<html>")), Unknown)
     assert isinstance(read(answer(503, b"")), Unknown)
 

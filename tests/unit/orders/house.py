@@ -22,11 +22,14 @@ LEAD = "7ad1f0c2"
 
 
 class FailingRecords:
-    """Real records that refuse writes while `broken`."""
+    """Real records that refuse writes while `broken`, and write but say that they failed while
+    `answers_lost`.
+    """
 
     def __init__(self, records: SqliteRecords) -> None:
         self.real = records
         self.broken = False
+        self.answers_lost = False
         self.puts = 0
 
     def _check(self) -> None:
@@ -52,6 +55,8 @@ class FailingRecords:
         self._check()
         asked: list[Write] = list(writes)
         await self.real.transact(asked)
+        if self.answers_lost:
+            raise ServiceError("it may have been written", "STORAGE_UNAVAILABLE")
 
     async def close(self) -> None:
         await self.real.close()

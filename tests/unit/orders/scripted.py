@@ -36,6 +36,7 @@ LOSE_ANSWER = "lose answer"
 LOSE_REQUEST = "lose request"
 REJECT = "reject"
 HANG = "hang"
+HALT = "halt"
 
 
 class ScriptedExchange:
@@ -69,6 +70,8 @@ class ScriptedExchange:
         self.sends.append(order.client_order_id)
         self.arrived.set()
         word = self.script.popleft() if self.script else ANSWER
+        if word == HALT:
+            return Rejected(code="TRADING_HALTED", message="trading is halted: drill")
         if isinstance(word, float):
             self._late.append((self.clock.monotonic() + word, order))
             return Unknown("no answer")

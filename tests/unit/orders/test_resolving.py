@@ -3,14 +3,16 @@
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 
-from tests.builders import a_report, a_request
+from tests.builders import a_report, a_request, an_instrument
 from tests.unit.orders.house import House
-from tests.unit.orders.scripted import HANG, LOSE_ANSWER, LOSE_REQUEST
-from trading_platform.exchanges.ports import Rejected, Unknown
+from tests.unit.orders.scripted import HANG, LOSE_ANSWER, LOSE_REQUEST, ScriptedExchange
+from trading_platform.exchanges.ports import LookUp, Rejected, Unknown
 from trading_platform.kit.errors import ServiceError
-from trading_platform.market.instruments import ExchangeId
+from trading_platform.market.instruments import ExchangeId, Instrument
 from trading_platform.market.orders import Order, OrderRequest, OrderStatus, OrderType
+from trading_platform.orders.resolver import ROUNDS_MAX
 
 
 def market() -> OrderRequest:
@@ -322,3 +324,67 @@ async def test_slow_exchange_of_one_tenant_holds_up_no_other(house: House) -> No
     await house.let_pass(5)
     assert (await house.stored(order)).status == OrderStatus.OPEN
     assert (await house.stored(stuck)).status == OrderStatus.UNKNOWN
+
+
+async def test_report_with_the_same_number_on_another_symbol_is_about_another_order(
+    house: House,
+) -> None:
+    order = await submit(house)
+    other = a_report(
+        exchange_order_id=order.exchange_order_id,
+        client_order_id="somebody-else",
+        exchange_symbol="ETHUSDT",
+        status=OrderStatus.FILLED,
+        filled_quantity=order.quantity,
+    )
+    house.manager.on_report("tenant-1", ExchangeId.BINANCE, other)
+    await house.let_pass(1)
+    assert (await house.stored(order)).status == OrderStatus.OPEN
+
+
+async def test_listed_order_with_the_same_number_on_another_symbol_is_no_witness(
+    house: House,
+) -> None:
+    order = await submit(house)
+    (mine,) = house.exchange.placed
+    house.exchange.forget(mine)
+    other = replace(mine, client_order_id="somebody-else", exchange_symbol="ETHUSDT")
+    house.exchange.placed.append(other)
+    await house.let_pass(60)
+    assert (await house.stored(order)).status == OrderStatus.CANCELED
+
+
+async def test_order_of_a_symbol_that_is_gone_does_not_keep_its_account_shut(house: House) -> None:
+    order = await submit(house, LOSE_ANSWER)
+    house.accounts.instrument_now = an_instrument(symbol="ETH-USDT", exchange_symbol="ETHUSDT")
+    await house.restart()
+    await house.let_pass(1)
+    request = a_request(symbol="ETH-USDT")
+    assert (await house.manager.submit("tenant-1", request, "key-2")).status == OrderStatus.OPEN
+    assert (await house.stored(order)).status == OrderStatus.UNKNOWN
+
+
+class Stuck(ScriptedExchange):
+    """Every look-up hangs."""
+
+    async def look_up(self, order: Order, instrument: Instrument) -> LookUp:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+async def test_exchange_that_hangs_for_everybody_holds_up_no_other_exchange(house: House) -> None:
+    for number in range(ROUNDS_MAX + 1):
+        tenant = f"stuck-{number}"
+        house.accounts.exchanges[tenant] = Stuck(house.clock)
+        house.accounts.exchanges[tenant].script.append(LOSE_ANSWER)
+        await house.manager.submit(tenant, a_request(), "key-1")
+    house.exchange.script.append(LOSE_ANSWER)
+    request = a_request(exchange_id=ExchangeId.COINBASE)
+    order = await house.manager.submit("tenant-1", request, "key-1")
+    running = asyncio.create_task(house.manager.run())
+    found = None
+    async with asyncio.timeout(5):
+        while found is None or (found.order_id, found.status) != (order.order_id, OrderStatus.OPEN):
+            found = (await house.changes.next()).order
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)

@@ -7,7 +7,7 @@ import pytest
 
 from tests.builders import a_request, an_instrument
 from tests.unit.orders.house import House
-from tests.unit.orders.scripted import HANG, LOSE_ANSWER, LOSE_REQUEST, REJECT
+from tests.unit.orders.scripted import HALT, HANG, LOSE_ANSWER, LOSE_REQUEST, REJECT
 from trading_platform.kit.errors import ServiceError
 from trading_platform.market.instruments import ExchangeId
 from trading_platform.market.orders import OrderStatus
@@ -207,3 +207,59 @@ async def test_report_that_overtakes_the_answer_is_not_overwritten(house: House)
     order = await task
     assert (order.status, order.filled_quantity) == (OrderStatus.FILLED, Decimal("0.01"))
     assert await house.stored(order) == order
+
+
+async def test_halt_while_the_order_waits_for_a_connection_denies_it(house: House) -> None:
+    house.exchange.script.append(HALT)
+    with pytest.raises(ServiceError, match="drill") as refusal:
+        await house.manager.submit("tenant-1", a_request(), "key-1")
+    assert refusal.value.code == "TRADING_HALTED"
+    order = await house.manager.get("tenant-1", refusal.value.metadata["orderId"])
+    assert (order.status, order.reason) == (OrderStatus.DENIED, "trading is halted: drill")
+
+
+async def test_intent_that_was_written_although_the_store_said_no_is_ended(house: House) -> None:
+    house.records.answers_lost = True
+    with pytest.raises(ServiceError, match="may have been written"):
+        await house.manager.submit("tenant-1", a_request(), "key-1")
+    house.records.answers_lost = False
+    await house.let_pass(30)
+    order = await house.manager.submit("tenant-1", a_request(), "key-1")
+    assert order.status == OrderStatus.NOT_PLACED
+    assert house.exchange.sends == []
+
+
+async def test_intent_written_long_after_its_failure_is_ended_when_asked_for_again(
+    house: House,
+) -> None:
+    house.records.answers_lost = True
+    with pytest.raises(ServiceError, match="may have been written"):
+        await house.manager.submit("tenant-1", a_request(), "key-1")
+    house.records.answers_lost = False
+    (order,), _ = await house.manager.list_orders("tenant-1")
+    house.manager._resolver._watch.forget(order)  # as if it had not been there to be found
+    await house.let_pass(30)
+    assert (await house.stored(order)).status == OrderStatus.SUBMITTING
+    await house.manager.submit("tenant-1", a_request(), "key-1")
+    await house.let_pass(30)
+    assert (await house.stored(order)).status == OrderStatus.NOT_PLACED
+    assert house.exchange.sends == []
+
+
+async def test_intent_that_was_never_written_is_not_asked_about_for_ever(house: House) -> None:
+    house.records.broken = True
+    with pytest.raises(ServiceError, match="full"):
+        await house.manager.submit("tenant-1", a_request(), "key-1")
+    await house.let_pass(2)
+    house.records.broken = False
+    await house.let_pass(30)
+    assert house.manager._resolver._watch.accounts() == []
+    assert (await house.manager.submit("tenant-1", a_request(), "key-1")).status == OrderStatus.OPEN
+
+
+async def test_what_a_key_names_can_be_read_without_sending(house: House) -> None:
+    assert await house.manager.promised("tenant-1", a_request(), "key-1") is None
+    order = await house.manager.submit("tenant-1", a_request(), "key-1")
+    assert await house.manager.promised("tenant-1", a_request(), "key-1") == order
+    assert await house.manager.promised("tenant-2", a_request(), "key-1") is None
+    assert len(house.exchange.sends) == 1
