@@ -9,7 +9,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 from queue import Empty, Queue
-from typing import Any
+from typing import Any, NamedTuple
 
 READY_S = 20.0
 STOP_S = 10.0
@@ -42,8 +42,12 @@ class Program:
             line = self._lines.get(timeout=timeout_s)
         except Empty:
             raise AssertionError("it printed nothing in time") from None
-        assert line is not None, f"it ended with {self.process.wait(STOP_S)}"
+        assert line is not None, f"it ended with {self.process.wait(STOP_S)}: {self.said()}"
         return line
+
+    def said(self) -> str:
+        """What it wrote to stderr so far."""
+        return Path(self._errors.name).read_text(errors="replace")
 
     def kill(self) -> None:
         """SIGKILL: no warning, no clean-up."""
@@ -60,14 +64,47 @@ class Program:
         return code
 
 
-def run_json(*arguments: str) -> Any:
-    """What a command prints with --json."""
+class Ended(NamedTuple):
+    """A command that has ended."""
+
+    code: int
+    output: str
+    errors: str
+
+
+def run(*arguments: str, timeout_s: float = READY_S, **environment: str) -> Ended:
+    """Run a command to its end, with these variables set."""
     done = subprocess.run(
-        [sys.executable, "-m", "trading_platform", *arguments, "--json"],
+        [sys.executable, "-m", "trading_platform", *arguments],
         capture_output=True,
         text=True,
-        timeout=READY_S,
+        timeout=timeout_s,
         check=False,
+        env={**os.environ, **environment},
     )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def run_json(*arguments: str, **environment: str) -> Any:
+    """What a command prints with --json."""
+    done = run(*arguments, "--json", **environment)
+    assert done.code == 0, done.errors
+    return json.loads(done.output)
+
+
+def children(process_id: int) -> list[int]:
+    """The processes that it started and that still run."""
+    listed = subprocess.run(
+        ["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True
+    )
+    pairs = [tuple(map(int, line.split())) for line in listed.stdout.splitlines()]
+    return [own for own, parent in pairs if parent == process_id]
+
+
+def runs(process_id: int) -> bool:
+    """Whether there is such a process."""
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    return True
