@@ -8,17 +8,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from trading_platform.accounts import Accounts, SimulatedCredentials
+from trading_platform.accounts import Accounts, Guards, StoredCredentials
 from trading_platform.api.app import build_app
 from trading_platform.api.ports import Services
 from trading_platform.cache.link import Link
 from trading_platform.cache.service import CacheService
 from trading_platform.cache.valkey import start_embedded
+from trading_platform.exchanges.credential_rows import CredentialRows
+from trading_platform.exchanges.credential_watch import CredentialWatch
+from trading_platform.exchanges.credentials import CredentialService
+from trading_platform.exchanges.custody import Custody
 from trading_platform.exchanges.endpoints import TABLE, Endpoints, simulated
 from trading_platform.exchanges.factory import ExchangeFactory
+from trading_platform.exchanges.key_rotation import KeyRotation
+from trading_platform.exchanges.managed_custody import ManagedCustody
+from trading_platform.exchanges.prober import Prober
+from trading_platform.exchanges.standing import Standing
 from trading_platform.kit.bus import Bus
 from trading_platform.kit.clock import Clock, SystemClock
 from trading_platform.kit.folder import DataFolder
+from trading_platform.kit.process import check_files
 from trading_platform.kit.tasks import Supervisor
 from trading_platform.limits.limiter import Limiter
 from trading_platform.market.instruments import ExchangeId
@@ -28,6 +37,9 @@ from trading_platform.orders.manager import OrderManager
 from trading_platform.prices.feeds import PriceFeedManager
 from trading_platform.prices.store import PriceStore
 from trading_platform.safety.service import SafetyService
+from trading_platform.secrets.manager import SecretsManager
+from trading_platform.secrets.opening import open_local_vault
+from trading_platform.secrets.store import SecretStore
 from trading_platform.server import ApiServer, listen
 from trading_platform.settings import ExchangeSetting, Settings
 from trading_platform.storage.records import Key, Records
@@ -41,14 +53,19 @@ RECORDS_FILE = "records.sqlite"
 PEPPER_FILE = "api-key-pepper"
 DEPLOYMENT_FILE = "deployment-id"
 PURGE_EVERY_S = 30.0
+ENVIRONMENT = "local"
+"""The part of a secret's path that tells deployments apart."""
 
 
 class Platform:
     """What runs."""
 
-    def __init__(self, url: str, tenants: TenantService) -> None:
+    def __init__(
+        self, url: str, tenants: TenantService, credentials: CredentialService
+    ) -> None:
         self.url = url
         self.tenants = tenants
+        self.credentials = credentials
 
 
 @asynccontextmanager
@@ -76,20 +93,43 @@ async def open_platform(settings: Settings, log: Any) -> AsyncIterator[Platform]
             records, link, limiter, bus, clock, log=log, subscribe=cache.subscribe, audit=audit
         )
         stack.push_async_callback(safety.close)
-        factory = ExchangeFactory(
-            endpoints_of(settings.exchanges),
-            SimulatedCredentials(settings.exchanges),
+        manager = SecretsManager(
+            await _open_secrets(records, settings.data, clock, stack),
+            audit,
             clock,
-            log,
-            may_send=safety.may_send,
+            environment=ENVIRONMENT,
+            publish=cache.publish,
+            subscribe=cache.subscribe,
+            log=log,
+        )
+        custody, standing = ManagedCustody(manager), Standing()
+        modes = {exchange_id: each.mode for exchange_id, each in settings.exchanges.items()}
+        stored = StoredCredentials(custody, standing, modes)
+        guards = Guards(safety.may_send, standing.may_send)
+        factory = ExchangeFactory(
+            endpoints_of(settings.exchanges), stored, clock, log, may_send=guards.may_send
         )
         stack.push_async_callback(factory.close)
         await factory.start()
-        accounts = Accounts(factory, supervisor)
+        accounts = Accounts(factory, supervisor, stored, custody)
+        credentials = CredentialService(
+            CredentialRows(records),
+            custody,
+            Prober(factory, modes),
+            audit,
+            accounts,
+            standing,
+            bus,
+            clock,
+            log,
+        )
+        rotation = KeyRotation(credentials)
+        watch = CredentialWatch(credentials, rotation)
+        accounts.on_refused = watch.on_authentication_failure
         orders = OrderManager(
             records,
             accounts,
-            safety,
+            guards,
             bus,
             clock,
             log,
@@ -104,6 +144,9 @@ async def open_platform(settings: Settings, log: Any) -> AsyncIterator[Platform]
         stack.push_async_callback(supervisor.close)
         stack.push_async_callback(orders.close)
         await safety.load()
+        await watch.load()
+        supervisor.start("secrets", manager.run)
+        supervisor.start("credentials", watch.run)
         supervisor.start("safety", safety.run)
         supervisor.start("price store", published.run)
         supervisor.start("vitals", partial(watch_feeds, prices, metrics, clock))
@@ -118,6 +161,8 @@ async def open_platform(settings: Settings, log: Any) -> AsyncIterator[Platform]
             limiter=limiter,
             safety=safety,
             audit=audit,
+            credentials=credentials,
+            rotation=rotation,
             orders=orders,
             prices=prices,
             exchanges=factory,
@@ -132,7 +177,7 @@ async def open_platform(settings: Settings, log: Any) -> AsyncIterator[Platform]
         stack.push_async_callback(server.close)
         await server.start()
         folder.say({"url": server.url})
-        yield Platform(server.url, tenants)
+        yield Platform(server.url, tenants, credentials)
 
 
 @asynccontextmanager
@@ -141,7 +186,49 @@ async def open_tenants(data: Path) -> AsyncIterator[TenantService]:
     folder = DataFolder(data)
     async with AsyncExitStack() as stack:
         stack.callback(folder.close)
+        check_files(data)
         yield _tenants(await _open_records(data, stack), folder, SystemClock())
+
+
+@asynccontextmanager
+async def open_credentials(data: Path, log: Any) -> AsyncIterator[CredentialService]:
+    """Only the credentials of a data folder, to revoke them, also while a platform runs on it:
+    that one follows within seconds. No exchange is asked.
+    """
+    folder, clock = DataFolder(data), SystemClock()
+    async with AsyncExitStack() as stack:
+        stack.callback(folder.close)
+        records = await _open_records(data, stack)
+        audit = AuditLog(records, clock)
+        store = await _open_secrets(records, data, clock, stack)
+        custody: Custody = ManagedCustody(
+            SecretsManager(store, audit, clock, environment=ENVIRONMENT, log=log)
+        )
+        standing = Standing()
+        factory = ExchangeFactory({}, StoredCredentials(custody, standing, {}), clock, log)
+        supervisor = Supervisor(log)
+        accounts = Accounts(
+            factory, supervisor, StoredCredentials(custody, standing, {}), custody
+        )
+        yield CredentialService(
+            CredentialRows(records),
+            custody,
+            Prober(factory, {}),
+            audit,
+            accounts,
+            standing,
+            Bus(),
+            clock,
+            log,
+        )
+
+
+async def _open_secrets(
+    records: Records, data: Path, clock: Clock, stack: AsyncExitStack
+) -> SecretStore:
+    vault = await open_local_vault(records, data, clock)
+    stack.callback(vault.close)
+    return vault.store
 
 
 @contextmanager
@@ -149,6 +236,7 @@ def _locked(path: Path) -> Iterator[DataFolder]:
     folder = DataFolder(path)
     try:
         folder.lock()
+        check_files(path)
         yield folder
     finally:
         folder.close()

@@ -4,6 +4,11 @@
 def main() -> None:
     """Run the command line."""
     try:
+        from trading_platform.cli.output import refusals
+        from trading_platform.kit.process import harden
+
+        with refusals():
+            harden()
         from trading_platform.cli.commands import app
 
         app()
