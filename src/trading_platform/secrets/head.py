@@ -1,6 +1,6 @@
 """The row that says which version of a secret is which, in pure code.
 
-It carries a MAC under a key derived from the data key of the version named by `sealed_by`: who can
+It carries a MAC under the data key of the current version (`sealed_by`): who can
 write the database but cannot unwrap keys cannot move a label. `counter` grows with every change; a
 row whose counter is below the highest one known outside the row was rolled back (anchor.py).
 """
@@ -33,7 +33,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 def next_head(path: str, counter: int, stages: Labels, created: Mapping[str, str]) -> Head:
     """The unsealed row after a change: versions without a label are no longer in it."""
     kept = {version: created[version] for version in sorted(set(stages.values()))}
-    current = stages.get(Stage.CURRENT) or next(iter(kept))
+    current = stages[Stage.CURRENT]
     return Head(path=path, counter=counter, stages=dict(stages), created=kept, sealed_by=current)
 
 

@@ -19,7 +19,7 @@ from trading_platform.secrets.model import (
     ExchangeCredentials,
 )
 from trading_platform.secrets.paths import SecretKind, SecretName, parse
-from trading_platform.secrets.payloads import from_payload, to_payload
+from trading_platform.secrets.payloads import Credentials, from_payload, to_payload
 from trading_platform.secrets.stages import Stage
 from trading_platform.secrets.store import SecretDescription, SecretStore
 
@@ -28,7 +28,6 @@ TTL_S = 300.0
 ENTRIES_MAX = 10_000
 PLATFORM_ACTOR = "platform"
 
-Credentials = ExchangeCredentials | AIProviderCredentials | DataSourceCredentials
 Publish = Callable[[str, bytes], Awaitable[None]]
 Subscribe = Callable[[str], AsyncIterator[bytes | None]]
 Test = Callable[[Credentials], Awaitable[None]]
@@ -118,7 +117,8 @@ class SecretsManager:
 
     def secret_id(self, tenant_id: str, exchange_id: str) -> str:
         """The path of a tenant's key pair."""
-        return self._name(_Slot(SecretKind.EXCHANGE, exchange_id.lower(), tenant_id, _C)).path
+        slot = _Slot(SecretKind.EXCHANGE, exchange_id.lower(), tenant_id, Stage.CURRENT)
+        return self._name(slot).path
 
     async def put_exchange_credentials(
         self,
@@ -288,6 +288,3 @@ class SecretsManager:
             tenant_id=slot.tenant_id,
         )
         return parse(name.path)
-
-
-_C = Stage.CURRENT

@@ -1,6 +1,5 @@
 """Typed secrets as the JSON that is stored: field names as in the requirements (camelCase)."""
 
-from datetime import datetime
 from typing import TypeVar
 
 import msgspec
@@ -13,41 +12,47 @@ from trading_platform.secrets.model import (
     Secret,
 )
 
-Credentials = TypeVar(
-    "Credentials", ExchangeCredentials, AIProviderCredentials, DataSourceCredentials
-)
+Credentials = ExchangeCredentials | AIProviderCredentials | DataSourceCredentials
+Kind = TypeVar("Kind", bound=Credentials)
 
 
-def to_payload(
-    credentials: ExchangeCredentials | AIProviderCredentials | DataSourceCredentials,
-) -> Secret:
+def to_payload(credentials: Credentials) -> Secret:
     """The text to store."""
     fields = {_camel(field): getattr(credentials, field) for field in credentials.__struct_fields__}
     kept = {name: value for name, value in fields.items() if value is not None}
     return Secret(msgspec.json.encode(kept, enc_hook=_opened, order="sorted").decode())
 
 
-def from_payload(payload: Secret, kind: type[Credentials]) -> Credentials:
+def from_payload(payload: Secret, kind: type[Kind]) -> Kind:
     """What the text says; UNUSABLE_DATA, without a word of it, when it is no such credential."""
-    try:
-        fields = msgspec.json.decode(payload.open(), type=dict[str, object])
-        return msgspec.convert(
-            {_snake(name): value for name, value in fields.items()}, kind, dec_hook=_closed
-        )
-    except (msgspec.ValidationError, msgspec.DecodeError):
-        # Not chained: a decoder's message may quote what it could not read.
+    found = _decoded(payload, kind)
+    if found is None:
+        # Not chained, and with nothing opened at hand: a decoder's message or frame may hold it.
         raise ServiceError(
             f"what is stored is no {kind.__name__}: fields are missing or of another type. "
             "Store it anew.",
             "UNUSABLE_DATA",
-        ) from None
+        )
+    return found
+
+
+def _decoded(payload: Secret, kind: type[Kind]) -> Kind | None:
+    try:
+        fields = msgspec.json.decode(payload.open(), type=dict[str, object])
+        snake = {_snake(name): value for name, value in fields.items()}
+        return msgspec.convert(snake, kind, dec_hook=_closed)
+    except (msgspec.ValidationError, msgspec.DecodeError):
+        return None
+
+
+def _plain(value: object) -> object:
+    # A set has no order of its own; the same credentials must give the same text.
+    return sorted(value) if isinstance(value, frozenset) else value
 
 
 def _opened(value: object) -> object:
     if isinstance(value, Secret):
         return value.open()
-    if isinstance(value, datetime):
-        return value.isoformat()
     raise TypeError
 
 

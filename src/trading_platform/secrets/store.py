@@ -2,9 +2,11 @@
 
 1. `put` of a version that is there already, with the same payload, changes nothing; with another
    payload it is a CONFLICT. `promote`, `retire` and `shred` may be repeated.
-2. A secret never has two current versions, and none is lost by a crash between two calls.
-3. Nothing is released that is not exactly what was put under that path and version.
-4. Every call ends within bounded time, with what it says in KeyProvider when AWS fails.
+2. The first version of a secret is its current one (Secrets Manager knows no other way): another
+   stage is a CONFLICT while there is none.
+3. A secret never has two current versions, and none is lost by a crash between two calls.
+4. Nothing is released that is not exactly what was put under that path and version.
+5. Every call ends within bounded time, with what it says in KeyProvider when AWS fails.
 """
 
 from datetime import datetime
@@ -101,6 +103,14 @@ def check_version_id(version_id: str) -> None:
 def not_found(path: str) -> ServiceError:
     """There is no such secret or version."""
     return ServiceError(f"no secret is stored at {path}", "NOT_FOUND", metadata={"path": path})
+
+
+def no_first_version(path: str) -> ServiceError:
+    """Nothing is there to be rotated."""
+    return ServiceError(
+        f"nothing is stored at {path} yet: the first version is stored as the current one",
+        "CONFLICT",
+    )
 
 
 def other_payload(path: str) -> ServiceError:

@@ -21,6 +21,7 @@ from trading_platform.secrets.store import (
     StoredSecret,
     check_payload,
     check_version_id,
+    no_first_version,
     not_found,
     other_payload,
 )
@@ -93,6 +94,8 @@ class VaultStore:
             if await self._rows.opened(name, known, version_id) != payload:
                 raise other_payload(name.path)
             return
+        if known is None and stage is not Stage.CURRENT:
+            raise no_first_version(name.path)
         labels = stages.placed(known.head.stages if known else {}, version_id, stage)
         head = await self._next(name, known, labels, {version_id: self._clock.now().isoformat()})
         key = await self._keys.new_data_key(seal_context(name, version_id))
@@ -135,11 +138,7 @@ class VaultStore:
             )
         if version_id not in known.head.created:
             return
-        labels = stages.removed(known.head.stages, version_id)
-        if labels:
-            await self._relabel(name, known, labels)
-        else:
-            await self._rows.remove(name)
+        await self._relabel(name, known, stages.removed(known.head.stages, version_id))
 
     async def _relabel(self, name: SecretName, known: Known, labels: Labels) -> None:
         head = await self._next(name, known, labels, {})
