@@ -12,6 +12,7 @@ from trading_platform.exchanges.ports import (
     Rejected,
     Trading,
 )
+from trading_platform.kit.errors import CODES
 from trading_platform.market.instruments import Instrument
 from trading_platform.market.orders import Order
 from trading_platform.orders.events import (
@@ -52,7 +53,12 @@ class Inquiry:
             at = self._now()
             return await self._ledger.record(order, Reported(report=outcome.report, at=at)), outcome
         order, _ = await self.look_up(trading, instrument, order)
-        if isinstance(outcome, Rejected) and outcome.retry_after_s is None:
+        # A code of our own means that the exchange was not asked: the wish stands.
+        if (
+            isinstance(outcome, Rejected)
+            and outcome.retry_after_s is None
+            and outcome.code not in CODES
+        ):
             reason = f"{outcome.code}: {outcome.message}"
             order = await self._ledger.record(order, CancelRefused(reason=reason, at=self._now()))
         return order, outcome

@@ -9,7 +9,7 @@
 
 import asyncio
 import math
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ from trading_platform.kit.errors import ServiceError
 from trading_platform.kit.retry import backoff_s
 from trading_platform.limits.limiter import Admission, Limiter
 from trading_platform.market.instruments import ExchangeId
+from trading_platform.safety.arriving import Arriving
 from trading_platform.safety.permits import Permits
 from trading_platform.safety.record import SwitchRecord
 from trading_platform.safety.store import SwitchStore
@@ -85,7 +86,7 @@ class SafetyService:
         self._record = SwitchRecord(audit, log)
         self._subscribe = subscribe
         self._poll_s = poll_s
-        self._arriving: Counter[str] = Counter()
+        self._arriving = Arriving(self._warn)
         self._halting: set[asyncio.Task[SwitchState]] = set()
         self._known: OrderedDict[str, float] = OrderedDict()
         self._nudge = asyncio.Event()
@@ -98,6 +99,7 @@ class SafetyService:
 
     async def close(self) -> None:
         """Finish writing down what has happened."""
+        await self._arriving.close()
         await self._record.close()
 
     async def run(self) -> None:
@@ -132,8 +134,7 @@ class SafetyService:
 
     def may_send(self, tenant_id: str, exchange_id: str) -> None:
         """Raise TRADING_HALTED unless an order may leave this instant. Looks at memory only."""
-        if self._arriving:
-            self._refuse_if_arriving(tenant_id, exchange_id)
+        self._refuse_if_arriving(tenant_id, exchange_id)
         denial = may_trade(self._truth.board, tenant_id, exchange_id, self._clock.monotonic())
         if denial is not None:
             raise _halted(denial.message, denial.state)
@@ -141,10 +142,11 @@ class SafetyService:
     async def activate(self, scope: Scope, *, reason: str, actor: str) -> SwitchState:
         """Halt the scope: durable when this returns, refused here from the first moment.
 
-        Raises STORAGE_UNAVAILABLE when it could not be made durable.
+        Raises STORAGE_UNAVAILABLE when it could not be made durable; it is refused here all the
+        same, and goes on being written until it is.
         """
         checked_words(reason, actor)
-        self._arriving[str(scope)] += 1
+        self._arriving.begin(scope)
         halting = asyncio.create_task(self._activate(scope, reason, actor))
         self._halting.add(halting)
         halting.add_done_callback(self._halting.discard)
@@ -177,14 +179,26 @@ class SafetyService:
         def decide(stored: SwitchState) -> SwitchState:
             return activated(self._truth.latest(stored), reason=reason, actor=actor, now=now)
 
-        name = str(scope)
-        try:
+        async def write() -> SwitchState:
             state = await self._store.change(scope, decide)
             self._truth.learn([state])
             self._record.soon(state)
-        finally:
-            self._arriving[name] -= 1
-            self._arriving += Counter()  # drops what has come down to zero
+            return state
+
+        async def write_late() -> None:
+            await self._spread(await write())
+
+        try:
+            state = await write()
+        except ServiceError as error:
+            self._arriving.insist(scope, write_late)
+            raise ServiceError(
+                f"{error.message} Nothing new is sent from here all the same, and writing it is"
+                " tried again until it succeeds or this process ends.",
+                error.code,
+                metadata=error.metadata,
+            ) from error
+        self._arriving.end(scope)
         await self._spread(state)
         return state
 
@@ -225,17 +239,15 @@ class SafetyService:
 
     def _refuse_if_known_halted(self, tenant_id: str, exchange_id: str) -> None:
         """Like `may_send`, but a board that has only grown old may still be read anew."""
-        if self._arriving:
-            self._refuse_if_arriving(tenant_id, exchange_id)
+        self._refuse_if_arriving(tenant_id, exchange_id)
         denial = may_trade(self._truth.board, tenant_id, exchange_id, self._clock.monotonic())
         if denial is not None and denial.state is not None:
             raise _halted(denial.message, denial.state)
 
     def _refuse_if_arriving(self, tenant_id: str, exchange_id: str) -> None:
-        scopes = (PLATFORM, exchange_scope(exchange_id), tenant_scope(tenant_id))
-        for name in map(str, scopes):
-            if self._arriving[name]:
-                raise _halted(f"Trading is being halted ({name}).", None)
+        name = self._arriving.covers(tenant_id, exchange_id)
+        if name is not None:
+            raise _halted(f"Trading is being halted ({name}).", None)
 
     async def _spread(self, state: SwitchState) -> None:
         """Tell the cache and the other processes. The truth stands already, so a failure here only

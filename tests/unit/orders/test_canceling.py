@@ -135,3 +135,15 @@ async def test_cancel_of_an_unknown_order_is_pressed_although_look_ups_lag(house
     assert waiting.status == OrderStatus.UNKNOWN
     await house.let_pass(3)
     assert (await house.stored(order)).status == OrderStatus.CANCELED
+
+
+async def test_cancel_that_we_could_not_ask_for_is_no_refusal_and_is_pressed_on(
+    house: House,
+) -> None:
+    order = await submit(house)
+    away = Rejected(code="PROVIDER_UNAVAILABLE", message="custody does not answer")
+    house.exchange.cancel_script += [away, away, away]
+    waiting = await house.manager.cancel("tenant-1", order.order_id)
+    assert waiting.status == OrderStatus.CANCEL_PENDING
+    await house.let_pass(30)
+    assert (await house.stored(order)).status == OrderStatus.CANCELED

@@ -241,16 +241,26 @@ async def test_activation_goes_on_when_its_caller_goes_away(house: House) -> Non
     assert await house.order() == "TRADING_HALTED"
 
 
-async def test_activation_that_could_not_be_written_is_reported_and_takes_nothing_back(
+async def test_activation_that_could_not_be_written_is_reported_and_holds_until_it_is(
     house: House,
 ) -> None:
     house.records.writes_fail = True
-    with pytest.raises(ServiceError) as failed:
-        await _halt(house, T1)
-    assert failed.value.code == "STORAGE_UNAVAILABLE"
-    assert await house.order() == "sent"
+    for _ in range(3):
+        with pytest.raises(ServiceError) as failed:
+            await _halt(house, T1)
+        assert failed.value.code == "STORAGE_UNAVAILABLE"
+    assert await house.order() == "TRADING_HALTED"
+    assert await house.order("t2") == "sent"
     house.records.writes_fail = False
-    assert await _halt(house, T1) == 1
+    facts = house.bus.subscribe(KillSwitchChanged)
+    async with asyncio.timeout(5):
+        fact = await facts.next()
+    assert (fact.scope, fact.active, fact.epoch) == ("tenant:t1", True, 1)
+    await asyncio.gather(*house.safety._arriving._insisting.values())
+    assert await house.order() == "TRADING_HALTED"
+    await house.safety.release(T1, epoch=1, reason="checked", actor="ops")
+    assert await house.order() == "sent"
+    await house.safety.close()
 
 
 async def test_activation_holds_while_the_cache_is_away(
