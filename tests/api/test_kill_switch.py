@@ -26,6 +26,27 @@ async def test_activation_refuses_the_next_order_and_sends_nothing(
     assert len(api.exchanges.account(member.tenant_id, ExchangeId.BINANCE).placed) == 1
 
 
+async def test_a_lost_answer_can_be_read_again_while_halted_and_sends_nothing(
+    api: Api, member: Member
+) -> None:
+    first = await api.submit(member, "lost")
+    await activate(api, member)
+    again = await api.submit(member, "lost")
+    assert (again.status, again.body["orderId"]) == (201, first.body["orderId"])
+    assert (await api.submit(member, "new")).status == 423
+    other = await api.submit(member, "lost", quantity="0.002")
+    assert (other.status, other.body["code"]) == (422, "IDEMPOTENCY_CONFLICT")
+    assert len(api.exchanges.account(member.tenant_id, ExchangeId.BINANCE).placed) == 1
+
+
+async def test_reading_lost_answers_while_halted_spends_requests(api: Api, member: Member) -> None:
+    await api.submit(member, "lost")
+    await activate(api, member)
+    before = (await api.submit(member, "lost")).headers["RateLimit-Remaining"]
+    after = (await api.submit(member, "lost")).headers["RateLimit-Remaining"]
+    assert int(after) < int(before)
+
+
 async def test_cancels_pass_while_halted(api: Api, member: Member) -> None:
     order_id = (await api.submit(member)).body["orderId"]
     await activate(api, member)

@@ -21,6 +21,9 @@ from trading_platform.limits.limiter import Admission
 from trading_platform.observability.logs import log_context
 from trading_platform.tenants.model import Caller
 
+_NO_ORDERS_NOW = frozenset({"TRADING_HALTED", "PROVIDER_UNAVAILABLE", "STORAGE_UNAVAILABLE"})
+"""Refusals of new orders that say nothing against reading what became of an earlier one."""
+
 STOPPING_AT_ONCE_MAX = 8
 """Stopping requests of one tenant that run at once beyond its budget."""
 
@@ -78,7 +81,14 @@ class Dispatch:
         except ServiceError:
             await self._spend_request(scope, caller)  # bad orders are not free
             raise
-        await self._spend_order(scope, caller, call)
+        try:
+            await self._spend_order(scope, caller, call)
+        except ServiceError as refusal:
+            if refusal.code not in _NO_ORDERS_NOW or route.repeats is None:
+                raise
+            await self._spend_request(scope, caller)  # the refusal was free, the reading is not
+            if not await route.repeats(self._services, call):
+                raise
         return call
 
     async def _sign_in(self, route: Route, scope: Scope, headers: Mapping[bytes, bytes]) -> Caller:

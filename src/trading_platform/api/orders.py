@@ -102,6 +102,13 @@ async def submit_order(services: Services, call: Call[Nothing, SubmitOrder]) -> 
     return submitted(order)
 
 
+async def repeats_order(services: Services, call: Call[Nothing, SubmitOrder]) -> bool:
+    """Whether the Idempotency-Key names an order already: submitting again only reads it."""
+    request = request_of(call.body)
+    known = await services.orders.promised(call.caller.tenant_id, request, call.idempotency_key)
+    return known is not None
+
+
 def _measure(services: Services, order: Order, took_s: float) -> None:
     account = {"tenant_id": order.tenant_id, "exchange_id": order.exchange_id.value}
     accepted = order.status not in (*_UNANSWERED, *_REFUSED, OrderStatus.NOT_PLACED)
@@ -157,6 +164,7 @@ ROUTES = (
         limit=Limit.ORDER,
         body=SubmitOrder,
         idempotent=True,
+        repeats=repeats_order,
         answers={201: OrderView, 202: OrderView},
         errors=(
             "NOT_FOUND",

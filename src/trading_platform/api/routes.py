@@ -59,6 +59,7 @@ class Answer:
 
 
 Handler = Callable[[Services, Call[Any, Any]], Awaitable[Answer]]
+Repeats = Callable[[Services, Call[Any, Any]], Awaitable[bool]]
 
 
 class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,6 +83,10 @@ class Route:
     body: type[msgspec.Struct] = Nothing
     idempotent: bool = False
     """Whether the caller must name the intent with an Idempotency-Key header."""
+    repeats: Repeats | None = None
+    """Whether a call only repeats an intent that stands already: then its answer can be read, and
+    nothing new can come of it, also while no order is admitted.
+    """
     errors: tuple[str, ...] = ()
     """Codes beyond those that every such route can answer."""
     example: Mapping[str, Any] | None = None
