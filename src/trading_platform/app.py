@@ -181,6 +181,16 @@ async def open_platform(settings: Settings, log: Any) -> AsyncIterator[Platform]
 
 
 @asynccontextmanager
+async def open_records(data: Path) -> AsyncIterator[Records]:
+    """Only the records of a data folder, also while a platform runs on it."""
+    folder = DataFolder(data)
+    async with AsyncExitStack() as stack:
+        stack.callback(folder.close)
+        check_files(data)
+        yield await _open_records(data, stack)
+
+
+@asynccontextmanager
 async def open_tenants(data: Path) -> AsyncIterator[TenantService]:
     """Only the tenants of a data folder, also while a platform runs on it."""
     folder = DataFolder(data)
