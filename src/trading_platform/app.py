@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from trading_platform.accounts import Accounts, Guards, StoredCredentials
+from trading_platform.accounts import Accounts, Guards, NoCredentials, StoredCredentials
 from trading_platform.api.app import build_app
 from trading_platform.api.ports import Services
 from trading_platform.cache.link import Link
@@ -17,11 +17,9 @@ from trading_platform.cache.valkey import start_embedded
 from trading_platform.exchanges.credential_rows import CredentialRows
 from trading_platform.exchanges.credential_watch import CredentialWatch
 from trading_platform.exchanges.credentials import CredentialService
-from trading_platform.exchanges.custody import Custody
 from trading_platform.exchanges.endpoints import TABLE, Endpoints, simulated
 from trading_platform.exchanges.factory import ExchangeFactory
 from trading_platform.exchanges.key_rotation import KeyRotation
-from trading_platform.exchanges.managed_custody import ManagedCustody
 from trading_platform.exchanges.prober import Prober
 from trading_platform.exchanges.standing import Standing
 from trading_platform.kit.bus import Bus
@@ -37,6 +35,7 @@ from trading_platform.orders.manager import OrderManager
 from trading_platform.prices.feeds import PriceFeedManager
 from trading_platform.prices.store import PriceStore
 from trading_platform.safety.service import SafetyService
+from trading_platform.secrets.custody import ExchangeCustody
 from trading_platform.secrets.manager import SecretsManager
 from trading_platform.secrets.opening import open_local_vault
 from trading_platform.secrets.store import SecretStore
@@ -60,9 +59,7 @@ ENVIRONMENT = "local"
 class Platform:
     """What runs."""
 
-    def __init__(
-        self, url: str, tenants: TenantService, credentials: CredentialService
-    ) -> None:
+    def __init__(self, url: str, tenants: TenantService, credentials: CredentialService) -> None:
         self.url = url
         self.tenants = tenants
         self.credentials = credentials
@@ -102,7 +99,7 @@ async def open_platform(settings: Settings, log: Any) -> AsyncIterator[Platform]
             subscribe=cache.subscribe,
             log=log,
         )
-        custody, standing = ManagedCustody(manager), Standing()
+        custody, standing = ExchangeCustody(manager), Standing()
         modes = {exchange_id: each.mode for exchange_id, each in settings.exchanges.items()}
         stored = StoredCredentials(custody, standing, modes)
         guards = Guards(safety.may_send, standing.may_send)
@@ -211,15 +208,10 @@ async def open_credentials(data: Path, log: Any) -> AsyncIterator[CredentialServ
         records = await _open_records(data, stack)
         audit = AuditLog(records, clock)
         store = await _open_secrets(records, data, clock, stack)
-        custody: Custody = ManagedCustody(
-            SecretsManager(store, audit, clock, environment=ENVIRONMENT, log=log)
-        )
-        standing = Standing()
-        factory = ExchangeFactory({}, StoredCredentials(custody, standing, {}), clock, log)
-        supervisor = Supervisor(log)
-        accounts = Accounts(
-            factory, supervisor, StoredCredentials(custody, standing, {}), custody
-        )
+        manager = SecretsManager(store, audit, clock, environment=ENVIRONMENT, log=log)
+        custody, standing, nobody = ExchangeCustody(manager), Standing(), NoCredentials()
+        factory = ExchangeFactory({}, nobody, clock, log)
+        accounts = Accounts(factory, Supervisor(log), nobody, custody)
         yield CredentialService(
             CredentialRows(records),
             custody,

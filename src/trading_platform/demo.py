@@ -2,17 +2,18 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
+from trading_platform.accounts import simulated_credentials
 from trading_platform.app import Platform, open_platform
 from trading_platform.kit.errors import ServiceError
 from trading_platform.kit.folder import DataFolder
-from trading_platform.market.instruments import ExchangeMode
+from trading_platform.market.instruments import ExchangeId, ExchangeMode
 from trading_platform.settings import ExchangeSetting, Settings
 from trading_platform.simulation.service import open_simulation
 from trading_platform.tenants.model import Permission, Tenant, Tier
@@ -48,6 +49,7 @@ async def open_demo(settings: Settings, log: Any, *, speed: float = 1.0) -> Asyn
             open_platform(msgspec.structs.replace(settings, exchanges=exchanges), log)
         )
         tenant, api_key = await _demo_tenant(platform.tenants, settings.data)
+        await _demo_credentials(platform, tenant.tenant_id, simulation.urls)
         yield Demo(platform, tenant, api_key)
 
 
@@ -67,6 +69,16 @@ async def _demo_tenant(tenants: TenantService, data: Path) -> tuple[Tenant, str]
     )
     await asyncio.to_thread(_write_private, data / KEY_FILE, api_key)
     return tenant, api_key
+
+
+async def _demo_credentials(
+    platform: Platform, tenant_id: str, exchange_ids: Iterable[ExchangeId]
+) -> None:
+    """Keys of simulated accounts, stored as a tenant stores real ones; what is there stays."""
+    for exchange_id in exchange_ids:
+        if await platform.credentials.rows.get(tenant_id, exchange_id) is None:
+            keys = simulated_credentials(tenant_id, exchange_id)
+            await platform.credentials.submit(tenant_id, exchange_id, keys, actor="demo")
 
 
 def _read_key(file: Path) -> str:

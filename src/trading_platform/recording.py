@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from trading_platform.accounts import SimulatedCredentials
+from trading_platform.accounts import NoCredentials
 from trading_platform.app import endpoints_of
 from trading_platform.exchanges.factory import ExchangeFactory
 from trading_platform.kit.clock import SystemClock
@@ -24,9 +24,7 @@ async def record_market(
     """Record these symbols for `duration_s`; INVALID_REQUEST when the exchange lists one not."""
     exchanges, clock = {exchange_id: setting}, SystemClock()
     endpoints = endpoints_of(exchanges)
-    factory = ExchangeFactory(
-        endpoints, SimulatedCredentials(exchanges), clock, create_log("recorder")
-    )
+    factory = ExchangeFactory(endpoints, NoCredentials(), clock, create_log("recorder"))
     await factory.start()
     try:
         instruments = await factory.instruments(exchange_id)

@@ -24,6 +24,9 @@ from trading_platform.api.server import server_config
 from trading_platform.api.stream import Stream
 from trading_platform.cache.link import Link
 from trading_platform.cache.valkey import start_embedded
+from trading_platform.exchanges.credential_rows import CredentialRows
+from trading_platform.exchanges.credentials import CredentialService
+from trading_platform.exchanges.key_rotation import KeyRotation
 from trading_platform.exchanges.ports import (
     Accepted,
     CancelOutcome,
@@ -35,13 +38,15 @@ from trading_platform.exchanges.ports import (
     Trading,
     Unknown,
 )
+from trading_platform.exchanges.rights import KeyRights, rights_of
+from trading_platform.exchanges.standing import Standing
 from trading_platform.kit.bus import Bus
-from trading_platform.kit.clock import SystemClock
+from trading_platform.kit.clock import Clock, SystemClock
 from trading_platform.kit.errors import ServiceError
 from trading_platform.kit.tasks import Supervisor
 from trading_platform.limits.limiter import Limiter
 from trading_platform.market.accounts import Balance
-from trading_platform.market.instruments import ExchangeId, Instrument
+from trading_platform.market.instruments import ExchangeId, ExchangeMode, Instrument
 from trading_platform.market.orders import Fill, Order, OrderReport, OrderStatus
 from trading_platform.observability.health import Health
 from trading_platform.observability.logs import create_log
@@ -49,6 +54,11 @@ from trading_platform.observability.metrics import Metrics
 from trading_platform.orders.manager import OrderManager
 from trading_platform.prices.feeds import PriceFeedManager
 from trading_platform.safety.service import SafetyService
+from trading_platform.secrets.custody import ExchangeCustody
+from trading_platform.secrets.manager import SecretsManager
+from trading_platform.secrets.model import ExchangeCredentials
+from trading_platform.secrets.opening import open_local_vault
+from trading_platform.storage.records import Records
 from trading_platform.storage.sqlite import SqliteRecords
 from trading_platform.tenants.audit import AuditLog
 from trading_platform.tenants.model import Permission, Tier
@@ -123,6 +133,58 @@ class ScriptedAccount:
         return (Balance(currency="USDT", free=Decimal("1E+3"), held=Decimal("0.50")),)
 
 
+class ScriptedProber:
+    """What the exchange says of every key: fit for trading, unless the test says otherwise."""
+
+    def __init__(self) -> None:
+        self.answers: list[KeyRights | ServiceError] = []
+
+    def mode(self, exchange_id: ExchangeId) -> ExchangeMode:
+        return ExchangeMode.SIMULATED
+
+    async def probe(self, exchange_id: ExchangeId, credentials: ExchangeCredentials) -> KeyRights:
+        answer = self.answers.pop(0) if self.answers else rights_of([FIT])
+        if isinstance(answer, ServiceError):
+            raise answer
+        return answer
+
+
+class _NoSessions:
+    def renew(self, tenant_id: str, exchange_id: ExchangeId) -> None:
+        pass
+
+    async def end(self, tenant_id: str, exchange_id: ExchangeId) -> None:
+        pass
+
+
+FIT = {"read": True, "trade": True, "withdraw": False, "transfer": False, "ip_restricted": True}
+
+
+async def a_credential_service(
+    folder: Path,
+    records: Records,
+    audit: AuditLog,
+    bus: Bus,
+    clock: Clock,
+    log: Any,
+    prober: ScriptedProber,
+) -> CredentialService:
+    """The credential flow on a real vault."""
+    vault = await open_local_vault(records, folder, clock)
+    manager = SecretsManager(vault.store, audit, clock, environment="test", log=log)
+    return CredentialService(
+        CredentialRows(records),
+        ExchangeCustody(manager),
+        prober,
+        audit,
+        _NoSessions(),
+        Standing(),
+        bus,
+        clock,
+        log,
+    )
+
+
 class ScriptedExchanges:
     """Both exchanges: instruments, accounts, and market data that the test feeds by hand."""
 
@@ -130,6 +192,7 @@ class ScriptedExchanges:
         self.accounts: dict[tuple[str, ExchangeId], ScriptedAccount] = {}
         self.sinks: dict[ExchangeId, MarketSink] = {}
         self.down: set[ExchangeId] = set()
+        self.prober = ScriptedProber()
 
     async def instruments(self, exchange_id: ExchangeId) -> Mapping[str, Instrument]:
         if exchange_id in self.down:
@@ -284,7 +347,12 @@ async def running_api(folder: Path, **stream: float) -> AsyncIterator[Api]:
             await prices.start_feed(exchange_id, ["BTC-USDT"])
         await orders.recover()
         health = Health(clock, keep_s=0.0)
+        credentials = await a_credential_service(
+            folder, records, audit, bus, clock, log, exchanges.prober
+        )
         services = Services(
+            credentials=credentials,
+            rotation=KeyRotation(credentials),
             tenants=tenants,
             limiter=limiter,
             safety=safety,

@@ -51,7 +51,7 @@ async def test_no_answer_names_another_tenant_or_its_orders(
     owner = await api.member()
     order = (await api.submit(owner)).body
     halted = await api.call("POST", "/v1/kill-switch/activate", owner, {"reason": "my own"})
-    path = route.path.format(orderId=order["orderId"], symbol="BTC-USDT")
+    path = route.path.format(orderId=order["orderId"], symbol="BTC-USDT", exchangeId="BINANCE")
     reply = await api.call(
         route.method,
         path + QUERY.get(route.operation, ""),
@@ -71,7 +71,7 @@ async def test_a_key_without_the_permission_is_403_before_anything_happens(
 ) -> None:
     other = Permission.HALT if route.permission is not Permission.HALT else Permission.TRADE
     weak = await api.member(permissions=(other,))
-    path = route.path.format(orderId="order-1", symbol="BTC-USDT")
+    path = route.path.format(orderId="order-1", symbol="BTC-USDT", exchangeId="BINANCE")
     reply = await api.call(route.method, path, weak, {}, Idempotency_Key="k")
     assert (reply.status, reply.body["code"]) == (403, "NOT_PERMITTED")
     assert str(route.permission) in reply.body["message"]

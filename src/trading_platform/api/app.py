@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.routing import Route as HttpRoute
 from starlette.types import Receive, Scope, Send
 
-from trading_platform.api import account, audit, kill_switch, orders, prices, system
+from trading_platform.api import account, audit, credentials, kill_switch, orders, prices, system
 from trading_platform.api.edge import Edge
 from trading_platform.api.http import Dispatch
 from trading_platform.api.openapi import document
@@ -31,6 +31,7 @@ TABLE: tuple[Route, ...] = (
     *prices.ROUTES,
     *kill_switch.ROUTES,
     *account.ROUTES,
+    *credentials.ROUTES,
     *audit.ROUTES,
     *system.ROUTES,
     Route(

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from trading_platform.exchanges.credentials import CredentialService
+from trading_platform.exchanges.key_rotation import KeyRotation
 from trading_platform.exchanges.ports import Trading
 from trading_platform.kit.bus import Bus
 from trading_platform.kit.clock import Clock
@@ -64,6 +66,9 @@ class Orders(Protocol):
     async def submit(
         self, tenant_id: str, request: OrderRequest, idempotency_key: str
     ) -> Order: ...
+    async def promised(
+        self, tenant_id: str, request: OrderRequest, idempotency_key: str
+    ) -> Order | None: ...
     async def cancel(self, tenant_id: str, order_id: str) -> Order: ...
     async def get(self, tenant_id: str, order_id: str) -> Order: ...
     async def list_orders(
@@ -101,6 +106,8 @@ class Services:
     limiter: Limits
     safety: Safety
     audit: Audit
+    credentials: CredentialService
+    rotation: KeyRotation
     orders: Orders
     prices: Prices
     exchanges: Exchanges

@@ -145,12 +145,12 @@ class CredentialService:
             raise
         return await self.fit(tenant_id, exchange_id, print_now, rights)
 
-    async def delete(self, tenant_id: str, exchange_id: ExchangeId, *, actor: str) -> None:
+    async def delete(self, tenant_id: str, exchange_id: ExchangeId, *, actor: str) -> CredentialRow:
         """Stop using the key at once and shred it; NOT_FOUND where there is none."""
         await self.view(tenant_id, exchange_id)
         await self.note(tenant_id, exchange_id, actor, "CREDENTIAL_DELETED", {})
         row = await self._gone(tenant_id, exchange_id, CredentialStatus.DELETED, "it was deleted")
-        await self.shred(row, actor=actor)
+        return await self.shred(row, actor=actor)
 
     async def revoke_all(
         self, tenant_id: str | None, *, actor: str, reason: str

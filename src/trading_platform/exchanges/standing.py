@@ -6,13 +6,15 @@ from trading_platform.market.instruments import ExchangeId
 
 
 class Standing:
-    """Holds only the accounts whose credential is not fit; the rows are the truth behind it."""
+    """Which accounts have a credential, and which of these are not fit; the rows are the truth."""
 
     def __init__(self) -> None:
+        self._known: set[tuple[str, ExchangeId]] = set()
         self._unfit: dict[tuple[str, ExchangeId], CredentialRow] = {}
 
     def note(self, row: CredentialRow) -> None:
         """Take the newest state of a credential."""
+        self._known.add(row.account)
         if row.status in GONE or row.status is CredentialStatus.SUSPENDED:
             self._unfit[row.account] = row
         else:
@@ -26,6 +28,10 @@ class Standing:
                 f"the credential for {exchange_id} is {row.status}: {row.problem or 'it is gone'}",
                 "CREDENTIAL_SUSPENDED",
             )
+
+    def is_known(self, tenant_id: str, exchange_id: ExchangeId) -> bool:
+        """Whether the tenant ever stored a key there."""
+        return (tenant_id, exchange_id) in self._known
 
     def is_gone(self, tenant_id: str, exchange_id: ExchangeId) -> bool:
         """Whether the tenant had a key there that was revoked or deleted."""

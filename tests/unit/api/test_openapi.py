@@ -54,7 +54,12 @@ def test_only_the_system_routes_are_open() -> None:
 def test_every_closed_route_spends_a_budget() -> None:
     assert {r.operation for r in TABLE if r.permission and r.limit is Limit.NONE} == set()
     stopping = {route.operation for route in TABLE if route.limit is Limit.STOPPING}
-    assert stopping == {"cancelOrder", "activateKillSwitch"}
+    assert stopping == {
+        "cancelOrder",
+        "activateKillSwitch",
+        "deleteCredentials",
+        "revokeAllCredentials",
+    }
 
 
 @pytest.mark.parametrize("route", TABLE, ids=lambda route: route.operation)
