@@ -72,13 +72,13 @@ class Ended(NamedTuple):
     errors: str
 
 
-def run(*arguments: str, timeout_s: float = READY_S, **environment: str) -> Ended:
+def run(*arguments: str, **environment: str) -> Ended:
     """Run a command to its end, with these variables set."""
     done = subprocess.run(
         [sys.executable, "-m", "trading_platform", *arguments],
         capture_output=True,
         text=True,
-        timeout=timeout_s,
+        timeout=READY_S,
         check=False,
         env={**os.environ, **environment},
     )

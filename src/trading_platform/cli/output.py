@@ -60,7 +60,9 @@ def refusals() -> Iterator[None]:
     try:
         yield
     except ServiceError as error:
-        print(f"trading-platform: {error.message} [{error.code}]", file=sys.stderr)
+        # Some reasons, such as SQLite's, come in several lines; scripts read one.
+        sentence = " ".join(error.message.split())
+        print(f"trading-platform: {sentence} [{error.code}]", file=sys.stderr)
         raise SystemExit(exit_code(error)) from error
     except BrokenPipeError:  # whoever read our output has left
         raise
