@@ -15,7 +15,11 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import msgspec
-import structlog
+
+from trading_platform.kit.imports import without
+
+with without("rich"):  # only structlog's own console output uses it; it is a sixth of our start
+    import structlog
 
 from trading_platform.observability.redaction import clean, clean_text
 

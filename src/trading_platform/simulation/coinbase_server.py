@@ -12,11 +12,11 @@ import asyncio
 from typing import Any
 
 import msgspec
-import structlog
 from aiohttp import web
 
 from trading_platform.kit.clock import Clock
 from trading_platform.kit.tasks import Supervisor
+from trading_platform.observability.logs import create_log
 from trading_platform.simulation.coinbase_feed import CoinbaseFeed
 from trading_platform.simulation.coinbase_limits import Buckets, Limits
 from trading_platform.simulation.coinbase_orders import OrderDesk, Received
@@ -62,7 +62,7 @@ class CoinbaseServer:
             Bucket.PRIVATE: Buckets(self._limits.private),
             Bucket.FILLS: Buckets(self._limits.fills),
         }
-        self._loops = Supervisor(log or structlog.get_logger())
+        self._loops = Supervisor(log or create_log("simulated-coinbase"))
         self._runner: web.AppRunner | None = None
 
     @property
