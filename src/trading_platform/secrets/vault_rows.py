@@ -53,6 +53,8 @@ class Rows:
 
     async def known(self, name: SecretName) -> Known | None:
         """The head after every check; None when there is no such secret."""
+        # Asked first: a change that is committed after this answer only raises the counter.
+        highest = await self._highest(name)
         row = await self._records.get(SECRETS_METADATA, _head_key(name))
         if row is None:
             return None
@@ -62,7 +64,7 @@ class Rows:
             check(head, voucher.key)
         except ServiceError as error:
             raise await self._moved_or(error, name, row.version) from error
-        if head.counter < await self._highest(name):
+        if head.counter < highest:
             raise _rolled_back(name.path)
         return Known(row.version, head, voucher)
 
