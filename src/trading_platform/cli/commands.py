@@ -4,7 +4,7 @@ These modules only name options, so that help comes at once; what does the work 
 command that runs.
 """
 
-from trading_platform.cli import audit, kill_switch, orders, running, tenants
+from trading_platform.cli import audit, credentials, kill_switch, orders, running, tenants
 from trading_platform.cli.options import group
 from trading_platform.cli.output import EXIT_CODES
 
@@ -22,4 +22,5 @@ app.add_typer(tenants.key_app, name="api-key")
 app.add_typer(orders.app, name="order")
 app.command()(orders.price)
 app.add_typer(kill_switch.app, name="kill-switch")
+app.add_typer(credentials.app, name="credentials")
 app.add_typer(audit.app, name="audit")
