@@ -8,6 +8,7 @@ well is not stopped here; the audit log names every version that was ever curren
 import fcntl
 import hashlib
 import os
+import threading
 from pathlib import Path
 from typing import Protocol
 
@@ -48,6 +49,7 @@ class FileAnchor:
     def __init__(self, file: Path) -> None:
         self._names: dict[bytes, int] = {}
         self._read_to = 0
+        self._turn = threading.Lock()
         self._handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._file = file
 
@@ -56,20 +58,25 @@ class FileAnchor:
         os.close(self._handle)
 
     def highest(self, path: str) -> int:
-        self._catch_up()
-        return self._names.get(_name(path), 0)
+        with self._turn:
+            self._catch_up()
+            return self._names.get(_name(path), 0)
 
     def note(self, path: str, counter: int) -> None:
-        if counter <= self.highest(path):
-            return
+        with self._turn:
+            self._catch_up()
+            if counter > self._names.get(_name(path), 0):
+                self._append(_name(path) + b" %016x\n" % counter)
+                self._catch_up()
+
+    def _append(self, line: bytes) -> None:
         fcntl.flock(self._handle, fcntl.LOCK_EX)
         try:
             self._drop_torn_end()
-            os.write(self._handle, _name(path) + b" %016x\n" % counter)
+            os.write(self._handle, line)
             os.fsync(self._handle)
         finally:
             fcntl.flock(self._handle, fcntl.LOCK_UN)
-        self._catch_up()
 
     def _catch_up(self) -> None:
         """Read the lines that were written since."""
