@@ -14,6 +14,7 @@ from trading_platform.simulation.binance_server import BinanceServer
 from trading_platform.simulation.coinbase_server import CoinbaseServer
 from trading_platform.simulation.credentials import OPENING_BALANCES, PREFIX, keys_of
 from trading_platform.simulation.exchange import SimulatedExchange
+from trading_platform.simulation.gate import Gate
 from trading_platform.simulation.journal import Journal
 from trading_platform.simulation.market import MarketReplay, default_exchanges, default_sources
 from trading_platform.simulation.model import SimKey
@@ -29,10 +30,13 @@ class Simulation:
         urls: Mapping[ExchangeId, str],
         exchanges: Mapping[ExchangeId, SimulatedExchange],
         replay: MarketReplay,
+        gates: Mapping[ExchangeId, Gate],
     ) -> None:
+        """`gates` is where faults are armed."""
         self.urls = urls
         self.exchanges = exchanges
         self.replay = replay
+        self.gates = gates
 
 
 class _OpenExchange(SimulatedExchange):
@@ -73,16 +77,16 @@ async def open_simulation(
         exchanges = default_exchanges(clock, journals, _OpenExchange)
         replay = MarketReplay(exchanges, default_sources(seed), clock, speed)
         replay.prime()
-        urls = {}
+        urls, gates = {}, {}
         for exchange_id, server_type in _OPENERS.items():
             port = (ports or {}).get(exchange_id, 0)
             server = server_type(exchanges[exchange_id], host="127.0.0.1", port=port, clock=clock)
             await _listen(server, exchange_id, port)
             stack.push_async_callback(server.close)
-            urls[exchange_id] = server.url
+            urls[exchange_id], gates[exchange_id] = server.url, server.gate
         playing = asyncio.create_task(replay.run(), name="market replay")
         stack.push_async_callback(_stop, playing)
-        yield Simulation(urls, exchanges, replay)
+        yield Simulation(urls, exchanges, replay, gates)
 
 
 def _journal(exchange_id: ExchangeId, folder: Path, stack: AsyncExitStack) -> Journal:
