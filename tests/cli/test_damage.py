@@ -11,9 +11,8 @@ from tests.processes import Ended, run
 
 
 def _files(data: Path) -> dict[str, bytes]:
-    """What must not change: all content but locks, the cache and SQLite's memory of readers."""
-    kept = [*data.iterdir(), data / "simulation" / "coinbase.jsonl"]
-    found = {file.name: file.read_bytes() for file in kept if file.is_file()}
+    """What must not change: all but locks, cache, SQLite's memory of readers, sound journals."""
+    found = {file.name: file.read_bytes() for file in data.iterdir() if file.is_file()}
     return {
         name: content
         for name, content in found.items()
@@ -26,7 +25,8 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a demo that was used and stopped."""
     folder = tmp_path_factory.mktemp("sound")
     demo = Demo(folder, folder / "data")
-    demo.run_json("order", "submit", "BINANCE", "BUY", "0.001", "BTC-USDT")
+    body = {"exchangeId": "BINANCE", "symbol": "BTC-USDT", "side": "BUY", "quantity": "0.001"}
+    assert demo.call("POST", "/v1/orders", {**body, "orderType": "MARKET"}, "one")[0] == 201
     assert demo.program.stop() == 0
     return demo.data
 
@@ -90,6 +90,7 @@ def test_garbage_in_an_exchange_journal_is_refused(data: Path, garbage: bytes) -
     journal = data / "simulation" / "coinbase.jsonl"
     journal.write_bytes(garbage)
     _refused(data, str(journal), "move the file away")
+    assert journal.read_bytes() == garbage
 
 
 def test_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:

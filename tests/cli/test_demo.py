@@ -132,11 +132,8 @@ def test_tenants_and_keys_are_made_while_the_platform_runs(demo: Demo) -> None:
     data = ("--data", str(demo.data))
     tenant = run_json("tenant", "create", "Desk 7", "--tier", "pro", *data)
     assert tenant["tier"] == "PRO"
-    listed = run_json("tenant", "list", *data)
-    assert tenant["tenantId"] in {row["tenantId"] for row in listed}
     key = run_json("api-key", "create", tenant["tenantId"], "--permission", "READ", *data)["apiKey"]
     its = {"TRADING_PLATFORM_URL": demo.url, "TRADING_PLATFORM_API_KEY": key}
-    assert run_json("order", "list", **its) == []
     may_not = run("order", "submit", "BINANCE", "BUY", "0.001", "BTC-USDT", **its)
     assert (may_not.code, "[NOT_PERMITTED]" in may_not.errors) == (1, True)
 

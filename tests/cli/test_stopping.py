@@ -19,10 +19,19 @@ INTENT = {
     "price": "20000",
 }
 
+FILLS = {
+    "exchangeId": "BINANCE",
+    "symbol": "BTC-USDT",
+    "side": "BUY",
+    "orderType": "MARKET",
+    "quantity": "0.001",
+}
+
 
 def test_restart_keeps_tenant_key_and_orders_and_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
     first = Demo(tmp_path, tmp_path / "data")
-    filled = first.run_json("order", "submit", "BINANCE", "BUY", "0.001", "BTC-USDT")
+    status, filled = first.call("POST", "/v1/orders", FILLS, "filled")
+    assert (status, filled["status"]) == (201, "FILLED")
     status, resting = first.call("POST", "/v1/orders", INTENT, "resting")
     assert (status, resting["status"]) == (201, "OPEN")
     started = children(first.program.process.pid)
