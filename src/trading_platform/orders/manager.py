@@ -6,6 +6,7 @@ takes it from there by looking up. Nothing is ever sent twice.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Coroutine
 from typing import Any
 
@@ -35,6 +36,7 @@ from trading_platform.orders.store import OPEN_STATUSES, OrderStore
 from trading_platform.storage.records import Records
 
 IN_FLIGHT_MAX = 2048
+"""At one exchange: one that hangs takes no room of another's orders."""
 PLACE_TIMEOUT_S = 60.0
 """The client has its own, shorter, time-outs; this one only bounds a client that hangs."""
 PAGE_MAX = 500
@@ -67,6 +69,7 @@ class OrderManager:
             records, accounts, self._ledger, clock, log, deployment_lead=deployment_lead
         )
         self._sends: dict[str, asyncio.Task[Order]] = {}
+        self._sending: Counter[ExchangeId] = Counter()
         self._works: set[asyncio.Task[Order]] = set()
 
     async def submit(self, tenant_id: str, request: OrderRequest, idempotency_key: str) -> Order:
@@ -85,12 +88,13 @@ class OrderManager:
         denial = check(request, instrument)
         if denial is not None:
             raise ServiceError(denial.message, "ORDER_DENIED", metadata={"reason": denial.code})
-        if len(self._sends) >= IN_FLIGHT_MAX:
+        if self._sending[request.exchange_id] >= IN_FLIGHT_MAX:
             raise ServiceError("too many orders are being sent now", "EXCHANGE_UNAVAILABLE")
         order = self._intent(tenant_id, request, idempotency_key)
         task = self._start(self._submit(order, request, idempotency_key, trading, instrument))
         self._sends[order.order_id] = task
-        task.add_done_callback(lambda _: self._sends.pop(order.order_id, None))
+        self._sending[order.exchange_id] += 1
+        task.add_done_callback(lambda _: self._sent(order))
         return await asyncio.shield(task)
 
     async def promised(
@@ -170,6 +174,10 @@ class OrderManager:
         self._works.add(task)
         task.add_done_callback(self._finished)
         return task
+
+    def _sent(self, order: Order) -> None:
+        self._sends.pop(order.order_id, None)
+        self._sending[order.exchange_id] -= 1
 
     def _finished(self, task: asyncio.Task[Order]) -> None:
         self._works.discard(task)

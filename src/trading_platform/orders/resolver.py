@@ -23,6 +23,7 @@ from trading_platform.storage.records import Records
 TICK_S = 0.1
 POLL_S = 5.0
 """How often an account's open orders are listed, so that fills arrive without a user stream."""
+POLL_SOON_S = 1.0
 ROUND_ORDERS_MAX = 50
 ROUND_TIMEOUT_S = 120.0
 ROUNDS_MAX = 64
@@ -54,6 +55,7 @@ class Resolver:
         self._watch = Watchlist()
         self._in_flight: set[str] = set()
         self._polled_at: dict[Account, float] = {}
+        self._poll_wanted: set[Account] = set()
         self._rounds: dict[Account, asyncio.Task[None]] = {}
         self._unsettled: dict[Account, set[str]] = {}
         self._recovered = False
@@ -126,8 +128,10 @@ class Resolver:
         return self._reports_ready.set()
 
     def poll_soon(self, tenant_id: str, exchange_id: ExchangeId) -> None:
-        """Events may have been missed: list the account's open orders at the next tick."""
-        self._polled_at.pop(Account(tenant_id, exchange_id), None)
+        """Events may have been missed: list the account's open orders at once, but not again and
+        again while another client's events cannot be read: orders spend the same budget there.
+        """
+        self._poll_wanted.add(Account(tenant_id, exchange_id))
 
     async def work_off(self) -> None:
         """Do once all that is due now."""
@@ -163,7 +167,8 @@ class Resolver:
         if not self._watch.working(account):
             return False
         polled_at = self._polled_at.get(account)
-        return polled_at is None or self._clock.monotonic() - polled_at >= POLL_S
+        pause_s = POLL_SOON_S if account in self._poll_wanted else POLL_S
+        return polled_at is None or self._clock.monotonic() - polled_at >= pause_s
 
     async def _round(self, account: Account) -> None:
         try:
@@ -191,6 +196,7 @@ class Resolver:
                     self._answered(watched.order)
         if self._poll_is_due(account):
             self._polled_at[account] = self._clock.monotonic()
+            self._poll_wanted.discard(account)
             await self._poll(account)
 
     async def _ask_order(self, account: Account, watched: Watched) -> None:

@@ -388,3 +388,13 @@ async def test_exchange_that_hangs_for_everybody_holds_up_no_other_exchange(hous
             found = (await house.changes.next()).order
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_flood_of_gaps_lists_the_open_orders_once_a_second(house: House) -> None:
+    await submit(house)
+    await house.let_pass(6)
+    house.exchange.asked.clear()
+    for _ in range(30):
+        house.manager.poll_soon("tenant-1", ExchangeId.BINANCE)
+        await house.let_pass(0.1, step_s=0.1)
+    assert 3 <= house.exchange.asked.count("open orders") <= 4
