@@ -37,10 +37,10 @@ from trading_platform.prices.store import PriceStore
 from trading_platform.safety.service import SafetyService
 from trading_platform.secrets.custody import ExchangeCustody
 from trading_platform.secrets.manager import SecretsManager
-from trading_platform.secrets.opening import open_local_vault
+from trading_platform.secrets.opening import open_store
 from trading_platform.secrets.store import SecretStore
 from trading_platform.server import ApiServer, listen
-from trading_platform.settings import ExchangeSetting, Settings
+from trading_platform.settings import ExchangeSetting, Settings, secrets_place
 from trading_platform.storage.records import Key, Records
 from trading_platform.storage.sqlite import SqliteRecords
 from trading_platform.storage.tables import TENANTS
@@ -82,6 +82,7 @@ async def open_platform(settings: Settings, log: Any) -> AsyncIterator[Platform]
         link, cache = Link(valkey_url), CacheService(valkey_url)
         stack.push_async_callback(link.close)
         stack.push_async_callback(cache.close)
+        await link.call("PING")  # a wrong address is said now, not at the first order
 
         audit = AuditLog(records, clock)
         tenants = _tenants(records, folder, clock, audit)
@@ -148,7 +149,7 @@ async def open_platform(settings: Settings, log: Any) -> AsyncIterator[Platform]
         supervisor.start("price store", published.run)
         supervisor.start("vitals", partial(watch_feeds, prices, metrics, clock))
         supervisor.start("purge", partial(_purge, records, clock))
-        _start_feeds(prices, factory, supervisor, settings)
+        _start_feeds(prices, factory, supervisor, settings, log)
         _watch_health(health, records, link, prices, settings)
         await orders.recover()
         supervisor.start("orders", orders.run)
@@ -228,9 +229,7 @@ async def open_credentials(data: Path, log: Any) -> AsyncIterator[CredentialServ
 async def _open_secrets(
     records: Records, data: Path, clock: Clock, stack: AsyncExitStack
 ) -> SecretStore:
-    vault = await open_local_vault(records, data, clock)
-    stack.callback(vault.close)
-    return vault.store
+    return await open_store(secrets_place(), records, data, clock, stack)
 
 
 @contextmanager
@@ -281,7 +280,11 @@ def endpoints_of(exchanges: Mapping[ExchangeId, ExchangeSetting]) -> dict[Exchan
 
 
 def _start_feeds(
-    prices: PriceFeedManager, factory: ExchangeFactory, supervisor: Supervisor, settings: Settings
+    prices: PriceFeedManager,
+    factory: ExchangeFactory,
+    supervisor: Supervisor,
+    settings: Settings,
+    log: Any,
 ) -> None:
     """Stream what each exchange lists of the wanted symbols; one that is down holds up no other."""
 
@@ -289,6 +292,9 @@ def _start_feeds(
         instruments = await factory.instruments(exchange_id)
         wanted = {symbol for symbol in settings.symbols if symbol in instruments}
         await prices.start_feed(exchange_id, wanted)
+        unlisted = sorted(set(settings.symbols) - set(prices.symbols()))
+        if unlisted and len(prices.feeds()) == len(settings.exchanges):
+            log.warning("no exchange lists these symbols", symbols=unlisted)
 
     for exchange_id in settings.exchanges:
         supervisor.start(f"start feed {exchange_id}", partial(start, exchange_id))

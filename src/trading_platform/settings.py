@@ -11,6 +11,8 @@ import msgspec
 
 from trading_platform.kit.errors import ServiceError
 from trading_platform.market.instruments import ExchangeId, ExchangeMode
+from trading_platform.secrets.model import Secret
+from trading_platform.secrets.place import Place, parse_place
 
 PREFIX = "TRADING_PLATFORM_"
 _SYMBOL = re.compile(r"[A-Z0-9]{1,20}-[A-Z0-9]{1,20}")
@@ -44,6 +46,35 @@ def default_data_folder(environment: Mapping[str, str] = os.environ) -> Path:
         return Path.home() / "Library" / "Application Support" / "trading-platform"
     base = environment.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
     return Path(base) / "trading-platform"
+
+
+def secrets_place(environment: Mapping[str, str] = os.environ) -> Place:
+    """Where this deployment keeps its secrets (default: sealed in its own records)."""
+    file = environment.get(f"{PREFIX}PASSPHRASE_FILE")
+    return parse_place(
+        environment.get(f"{PREFIX}SECRETS") or "local",
+        region=environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION"),
+        endpoint_url=environment.get("AWS_ENDPOINT_URL"),
+        passphrase=read_passphrase(Path(file) if file else None),
+    )
+
+
+def read_passphrase(file: Path | None) -> Secret | None:
+    """The first line of a file that only its owner can read; None without a file."""
+    if file is None:
+        return None
+    try:
+        mode = file.stat().st_mode & 0o077
+        line = file.read_text().split("\n", 1)[0]
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise ServiceError(
+            f"the passphrase cannot be read from {file}: {reason}", "UNUSABLE_DATA"
+        ) from None
+    if mode or not line:
+        fault = "can be read by other accounts; chmod go= it" if mode else "is empty"
+        raise ServiceError(f"the passphrase file {file} {fault}", "UNUSABLE_DATA")
+    return Secret(line)
 
 
 def parse_exchange(text: str) -> tuple[ExchangeId, ExchangeSetting]:

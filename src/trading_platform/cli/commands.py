@@ -4,7 +4,7 @@ These modules only name options, so that help comes at once; what does the work 
 command that runs.
 """
 
-from trading_platform.cli import audit, credentials, kill_switch, orders, running, tenants
+from trading_platform.cli import audit, credentials, kill_switch, orders, running, secrets, tenants
 from trading_platform.cli.options import group
 from trading_platform.cli.output import EXIT_CODES
 
@@ -24,3 +24,4 @@ app.command()(orders.price)
 app.add_typer(kill_switch.app, name="kill-switch")
 app.add_typer(credentials.app, name="credentials")
 app.add_typer(audit.app, name="audit")
+app.add_typer(secrets.app, name="secrets")
