@@ -39,7 +39,7 @@ async def open_demo(settings: Settings, log: Any, *, speed: float = 1.0) -> Asyn
         stack.callback(folder.close)
         folder.refuse_if_locked()  # before the simulation would, naming its own folder
         simulation = await stack.enter_async_context(
-            open_simulation(settings.data / "simulation", speed=speed)
+            open_simulation(settings.data / "simulation", log, speed=speed)
         )
         exchanges = {
             exchange_id: ExchangeSetting(mode=ExchangeMode.SIMULATED, url=url)

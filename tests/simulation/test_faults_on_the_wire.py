@@ -161,7 +161,7 @@ async def floor(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Floor
     patch.setattr(evidence, "CLOCK_MARGIN_S", 0.2)
     patch.setattr(pursuit, "MISSING_S", 0.5)
     clock, bus, switch = SystemClock(), Bus(), Switch()
-    async with open_simulation(folder / "simulation", speed=3) as simulation:
+    async with open_simulation(folder / "simulation", Log(), speed=3) as simulation:
         endpoints = {each: simulated(each, url) for each, url in simulation.urls.items()}
         factory = ExchangeFactory(
             endpoints,

@@ -3,7 +3,8 @@
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from enum import EnumType
+from typing import Any, get_args
 
 import msgspec
 
@@ -64,7 +65,19 @@ def descriptions(struct: type[msgspec.Struct]) -> dict[str, str]:
         for part in (schema, *schema.get("anyOf", ())):
             if "description" in part and "$ref" not in part:
                 found[field.encode_name] = part["description"]
+        choices = _choices(field.type)
+        if choices:
+            found[field.encode_name] = f"one of {choices}"
     return found
+
+
+def _choices(kind: Any) -> str:
+    """The values of an enum, also of an optional one; nothing for other types."""
+    values: list[Any] = []
+    for part in (kind, *get_args(kind)):
+        if isinstance(part, EnumType):
+            values += part
+    return ", ".join(values)
 
 
 def sentence(error: msgspec.DecodeError, hints: Mapping[str, str]) -> str:
@@ -79,5 +92,6 @@ def sentence(error: msgspec.DecodeError, hints: Mapping[str, str]) -> str:
     what = text[: match.start()]
     if "matching regex" in what:
         what = "has another form"
+    what = what.replace("Invalid enum value", "there is no")
     hint = hints.get(where.split(".")[0].split("[")[0])
     return f"`{where}`: {what}." if hint is None else f"`{where}`: {what}. It must be {hint}."

@@ -1,6 +1,7 @@
 """What `demo`, `serve`, `simulate` and `record` do until Ctrl-C."""
 
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -14,7 +15,6 @@ from trading_platform.demo import Demo, open_demo
 from trading_platform.kit.errors import ServiceError
 from trading_platform.market.instruments import ExchangeId
 from trading_platform.observability.logs import adopt_library_logs, create_log
-from trading_platform.recording import record_market
 from trading_platform.settings import Settings, parse_exchange, parse_symbols
 from trading_platform.simulation.credentials import simulated_keys
 from trading_platform.simulation.service import Simulation, open_simulation
@@ -32,6 +32,8 @@ class Stop:
     async def wait(self) -> None:
         """Say that the program is up, and wait until it is asked to stop."""
         self._up = True
+        # What a start made stays: leave it out of every later collection.
+        gc.freeze()
         await self._asked.wait()
 
     def ask(self) -> bool:
@@ -66,12 +68,13 @@ async def simulate(
     folder: Path, ports: tuple[int, int], speed: float, account: str, stop: Stop, *, as_json: bool
 ) -> None:
     """The simulated exchanges alone; `ports` of Binance and Coinbase."""
-    adopt_library_logs(create_log("simulation", level="WARNING"))
+    log = create_log("simulation", level="WARNING")
+    adopt_library_logs(log)
     if not account.strip():
         raise ServiceError("--account is empty; give any name, such as demo.", "INVALID_REQUEST")
     binance, coinbase = ports
     wanted = {ExchangeId.BINANCE: binance, ExchangeId.COINBASE: coinbase}
-    async with open_simulation(folder, ports=wanted, speed=speed) as simulation:
+    async with open_simulation(folder, log, ports=wanted, speed=speed) as simulation:
         answer = _simulated(simulation, account)
         if as_json:
             say_json(answer)
@@ -94,6 +97,8 @@ def _simulated(simulation: Simulation, account: str) -> dict[str, str]:
 
 async def record(exchange: str, symbols: str, folder: Path, seconds: float) -> None:
     """Market data of one exchange into files."""
+    from trading_platform.recording import record_market  # the others start faster without it
+
     exchange_id, setting = parse_exchange(exchange)
     wanted = parse_symbols(symbols)
     summary = await record_market(exchange_id, setting, wanted, folder, seconds)
@@ -116,6 +121,7 @@ def run(main: Callable[[Stop], Awaitable[None]]) -> None:
             loop.add_signal_handler(number, on_signal)
         await task
 
+    gc.enable()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             runner.run(watched())

@@ -59,7 +59,7 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     trading: bool = True
     """Whether new orders are taken now."""
     synthetic: bool = False
-    """Whether a simulated exchange invents its prices (seeded path) instead of replaying real ones."""
+    """Whether a simulated exchange invents its prices instead of replaying real ones."""
 
     def round_quantity(self, quantity: Decimal) -> Decimal:
         """Down to a whole step: never more than asked."""

@@ -138,7 +138,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     filled_notional: Decimal = Decimal(0)
     fills: tuple[Fill, ...] = ()
     reported_quantity: Decimal = Decimal(0)
-    """The largest cumulative fill that the exchange reported; the fills we hold may lag behind it."""
+    """The largest cumulative fill the exchange reported; the fills we hold may lag behind."""
     reported_notional: Decimal | None = None
     """Quote amount of `reported_quantity`; None while the exchange has not said."""
     cancel_requested: bool = False

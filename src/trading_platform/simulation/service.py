@@ -1,14 +1,15 @@
 """The simulated exchanges as one thing to start: cores, journals, servers and the market replay."""
 
-import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from trading_platform.kit.clock import SystemClock
 from trading_platform.kit.errors import ServiceError
 from trading_platform.kit.folder import DataFolder
+from trading_platform.kit.tasks import Supervisor
 from trading_platform.market.instruments import ExchangeId
 from trading_platform.simulation.binance_server import BinanceServer
 from trading_platform.simulation.coinbase_server import CoinbaseServer
@@ -59,6 +60,7 @@ class _OpenExchange(SimulatedExchange):
 @asynccontextmanager
 async def open_simulation(
     folder: Path,
+    log: Any,
     *,
     ports: Mapping[ExchangeId, int] | None = None,
     speed: float = 1.0,
@@ -84,8 +86,9 @@ async def open_simulation(
             await _listen(server, exchange_id, port)
             stack.push_async_callback(server.close)
             urls[exchange_id], gates[exchange_id] = server.url, server.gate
-        playing = asyncio.create_task(replay.run(), name="market replay")
-        stack.push_async_callback(_stop, playing)
+        supervisor = Supervisor(log)
+        stack.push_async_callback(supervisor.close)
+        supervisor.start("market replay", replay.run)
         yield Simulation(urls, exchanges, replay, gates)
 
 
@@ -108,8 +111,3 @@ async def _listen(
             f"--{exchange_id.lower()}-port; 0 takes any free one.",
             "UNUSABLE_DATA",
         ) from error
-
-
-async def _stop(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)

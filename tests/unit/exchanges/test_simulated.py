@@ -107,7 +107,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def factory(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ExchangeFactory]:
-    async with open_simulation(tmp_path_factory.mktemp("simulation"), speed=3) as simulation:
+    async with open_simulation(tmp_path_factory.mktemp("simulation"), Log(), speed=3) as simulation:
         endpoints = {each: simulated(each, url) for each, url in simulation.urls.items()}
         exchanges = ExchangeFactory(endpoints, Keys(), SystemClock(), Log())
         await exchanges.start()
