@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 
+from msgspec.structs import replace
+
 from trading_platform.exchanges.client import Answer, Lost, MayLeave, NotSent, RestClient
 from trading_platform.exchanges.dialect import HttpRequest, HttpResponse, TradingDialect
 from trading_platform.exchanges.ports import (
@@ -36,6 +38,8 @@ from trading_platform.market.orders import CLOSED, Fill, Order, OrderReport, Ord
 T = TypeVar("T")
 PAGES_MAX = 20
 CANCEL_SETTLES_WITHIN_S = (0.0, 0.1, 0.4)
+VISIBLE_AFTER = timedelta(seconds=5)
+"""Reads show an order of this age; they may lag behind the engine before."""
 
 
 class ExchangeAccount:
@@ -115,16 +119,38 @@ class ExchangeAccount:
     async def _confirm_cancel(
         self, order: Order, instrument: Instrument, received: Accepted
     ) -> CancelOutcome:
+        # "Not found" about an order that reads may not show yet is not "purged".
+        visible = self._clock.now() - order.created_at > VISIBLE_AFTER
         for pause_s in CANCEL_SETTLES_WITHIN_S:
             if pause_s:
                 await self._clock.sleep(pause_s)
             found = await self.look_up(order, instrument)
-            if isinstance(found, NotFound):
-                return _purged(order, received)
+            if isinstance(found, NotFound) and visible:
+                return await self._purged(order, instrument, received)
             if isinstance(found, Found) and found.report.status in CLOSED:
                 return Accepted(found.report)
+            visible = visible or isinstance(found, Found)
+        if isinstance(found, NotFound):
+            return await self._purged(order, instrument, received)
         # Received but not yet done: the report says open, and the next look-up will tell.
         return Accepted(found.report) if isinstance(found, Found) else received
+
+    async def _purged(
+        self, order: Order, instrument: Instrument, received: Accepted
+    ) -> CancelOutcome:
+        """The cancel was received and the order is gone: that happens to orders without fills."""
+        report = received.report
+        known = replace(order, exchange_order_id=report.exchange_order_id or None)
+        if order.filled_quantity or not known.exchange_order_id:
+            return Unknown("the order is gone, and what it filled is not known")
+        try:
+            if await self.fills(known, instrument):
+                return Unknown("the order is gone although it has fills")
+        except ServiceError as error:
+            return Unknown(f"the order is gone, and its fills could not be read: {error.message}")
+        return Accepted(
+            replace(report, status=OrderStatus.CANCELED, reason="canceled without fills")
+        )
 
     async def _ahead(self) -> timedelta:
         """How far our clock is ahead of the exchange's; zero when it is behind or nobody knows."""
@@ -175,24 +201,6 @@ class ExchangeAccount:
         raise ServiceError(
             f"More than {PAGES_MAX} pages of {request.path}.", "EXCHANGE_UNAVAILABLE"
         )
-
-
-def _purged(order: Order, received: Accepted) -> CancelOutcome:
-    """The cancel was received and the order is gone: that happens to orders without fills."""
-    if order.filled_quantity:
-        return Unknown("the order is gone although it had fills")
-    report = received.report
-    return Accepted(
-        OrderReport(
-            exchange_order_id=report.exchange_order_id,
-            client_order_id=report.client_order_id,
-            exchange_symbol=report.exchange_symbol,
-            status=OrderStatus.CANCELED,
-            filled_quantity=report.filled_quantity,
-            filled_notional=report.filled_notional,
-            reason="canceled without fills",
-        )
-    )
 
 
 def _now() -> float:

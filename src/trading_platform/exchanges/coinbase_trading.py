@@ -60,6 +60,7 @@ _ACCOUNTS = msgspec.json.Decoder(tuple[_AccountRow, ...])
 _FILLS = msgspec.json.Decoder(tuple[FillRow, ...])
 _PRODUCTS = msgspec.json.Decoder(tuple[coinbase_instruments.ProductRow, ...])
 _TIME = msgspec.json.Decoder(_Time)
+_ID = msgspec.json.Decoder(str)
 
 
 class CoinbaseTrading:
@@ -101,7 +102,7 @@ class CoinbaseTrading:
         self, order: Order, instrument: Instrument, response: HttpResponse
     ) -> CancelOutcome:
         if response.status == 200:
-            return Accepted(_cancel_received(order, instrument))
+            return Accepted(_cancel_received(order, instrument, response))
         words = _words(response)
         if response.status == 404:
             return NotFound() if _message(response) else Unknown(words)
@@ -248,10 +249,10 @@ def _order_path(order: Order) -> str:
     return f"/orders/{order.exchange_order_id or f'client:{order.client_order_id}'}"
 
 
-def _cancel_received(order: Order, instrument: Instrument) -> OrderReport:
+def _cancel_received(order: Order, instrument: Instrument, response: HttpResponse) -> OrderReport:
     # The answer holds only the id: not how much was filled, not that the order has ended.
     return OrderReport(
-        exchange_order_id=order.exchange_order_id or "",
+        exchange_order_id=order.exchange_order_id or try_read(_ID, response.body) or "",
         client_order_id=order.client_order_id,
         exchange_symbol=instrument.exchange_symbol,
         status=OrderStatus.PARTIALLY_FILLED if order.filled_quantity else OrderStatus.OPEN,

@@ -330,12 +330,60 @@ async def test_coinbase_purged_order_was_canceled_without_fills(
 ) -> None:
     exchange.on("DELETE", f"/orders/{ID}", js(ID))
     exchange.on("GET", f"/orders/{ID}", js({"message": "NotFound"}, 404))
+    exchange.on("GET", "/fills", js([]))
     _, account = await make(CoinbaseTrading())
     outcome = await account.cancel(COINBASE_ORDER, INSTRUMENT)
     assert isinstance(outcome, Accepted)
     assert outcome.report.status is OrderStatus.CANCELED
     filled = msgspec.structs.replace(COINBASE_ORDER, filled_quantity=ORDER.quantity / 2)
     assert isinstance(await account.cancel(filled, INSTRUMENT), Unknown)
+
+
+FILL = {
+    "trade_id": 1,
+    "product_id": "BTC-USD",
+    "order_id": ID,
+    "price": "60000",
+    "size": "0.004",
+    "fee": "0.1",
+    "created_at": "2026-11-02T10:00:00.000000Z",
+}
+
+
+async def test_coinbase_order_that_is_gone_with_fills_is_not_canceled_without(
+    exchange: Exchange, make: Any
+) -> None:
+    exchange.on("DELETE", f"/orders/{ID}", js(ID))
+    exchange.on("GET", f"/orders/{ID}", js({"message": "NotFound"}, 404))
+    exchange.on("GET", "/fills", js([FILL]), web.Response(status=503))
+    _, account = await make(CoinbaseTrading())
+    assert isinstance(await account.cancel(COINBASE_ORDER, INSTRUMENT), Unknown)
+    assert isinstance(await account.cancel(COINBASE_ORDER, INSTRUMENT), Unknown)
+
+
+async def test_coinbase_order_that_reads_do_not_show_yet_is_not_taken_for_purged(
+    exchange: Exchange, make: Any
+) -> None:
+    ended = {**ROW, "status": "done", "done_reason": "canceled", "filled_size": "0.004"}
+    exchange.on("DELETE", f"/orders/{ID}", js(ID))
+    exchange.on("GET", f"/orders/{ID}", js({"message": "NotFound"}, 404), js(ended))
+    _, account = await make(CoinbaseTrading())
+    young = msgspec.structs.replace(COINBASE_ORDER, created_at=SystemClock().now())
+    outcome = await account.cancel(young, INSTRUMENT)
+    assert isinstance(outcome, Accepted)
+    assert str(outcome.report.filled_quantity) == "0.004"
+
+
+async def test_coinbase_cancel_by_our_id_learns_theirs(exchange: Exchange, make: Any) -> None:
+    ours = f"/orders/client:{COINBASE_ORDER.client_order_id}"
+    exchange.on("DELETE", ours, js(ID))
+    exchange.on("GET", ours, js({"message": "NotFound"}, 404))
+    exchange.on("GET", "/fills", js([]))
+    _, account = await make(CoinbaseTrading())
+    nameless = msgspec.structs.replace(COINBASE_ORDER, exchange_order_id=None)
+    outcome = await account.cancel(nameless, INSTRUMENT)
+    assert isinstance(outcome, Accepted)
+    assert (outcome.report.exchange_order_id, outcome.report.status) == (ID, OrderStatus.CANCELED)
 
 
 async def test_coinbase_cancel_still_under_way_reports_open(exchange: Exchange, make: Any) -> None:
