@@ -31,6 +31,7 @@ from trading_platform.secrets.custody import ExchangeCustody
 from trading_platform.secrets.manager import SecretsManager
 from trading_platform.secrets.model import ExchangeCredentials, Secret
 from trading_platform.secrets.opening import LocalVault, open_local_vault
+from trading_platform.simulation.binance_limits import Limits
 from trading_platform.simulation.binance_server import BinanceServer
 from trading_platform.simulation.coinbase_limits import UNLIMITED
 from trading_platform.simulation.coinbase_server import CoinbaseServer
@@ -209,7 +210,10 @@ async def some_exchanges(
     """Both exchanges on loopback, without anybody's account."""
     clock = SystemClock()
     cores = exchanges or default_exchanges(clock)
-    binance = BinanceServer(cores[ExchangeId.BINANCE], host="127.0.0.1", port=0, clock=clock)
+    wide = Limits(*[10**9] * 5, ban_s=1)
+    binance = BinanceServer(
+        cores[ExchangeId.BINANCE], host="127.0.0.1", port=0, clock=clock, limits=wide
+    )
     coinbase = CoinbaseServer(
         cores[ExchangeId.COINBASE], host="127.0.0.1", port=0, clock=clock, limits=UNLIMITED
     )

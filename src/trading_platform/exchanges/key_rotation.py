@@ -61,11 +61,7 @@ class KeyRotation:
         """Ask the exchange about the staged key. CREDENTIAL_REFUSED leaves it staged."""
         service, account = self._service, (tenant_id, exchange_id)
         pending = _pending(await self.settled(tenant_id, exchange_id))
-        credentials = await service.custody.get(*account, stage=Stage.PENDING)
-        if fingerprint(credentials.api_key) != pending.fingerprint:
-            raise ServiceError(
-                "the staged key did not arrive in custody; stage it again.", "CONFLICT"
-            )
+        credentials = await self._staged(tenant_id, exchange_id, pending)
         rights = await service.judged(*account, credentials, actor=actor)
         now = service.clock.now()
 
@@ -125,6 +121,20 @@ class KeyRotation:
             if facts.fingerprint == now:
                 return await service.arrived(tenant_id, exchange_id, facts)
         return row
+
+    async def _staged(
+        self, tenant_id: str, exchange_id: ExchangeId, pending: KeyFacts
+    ) -> ExchangeCredentials:
+        lost = ServiceError("the staged key did not arrive in custody; stage it again.", "CONFLICT")
+        try:
+            found = await self._service.custody.get(tenant_id, exchange_id, stage=Stage.PENDING)
+        except ServiceError as error:
+            if error.code == "NOT_FOUND":
+                raise lost from error
+            raise
+        if fingerprint(found.api_key) != pending.fingerprint:
+            raise lost
+        return found
 
     async def _current_print(self, tenant_id: str, exchange_id: ExchangeId) -> str | None:
         await self._service.custody.renew(tenant_id, exchange_id)
