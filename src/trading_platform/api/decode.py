@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope
 
 from trading_platform.api.problems import descriptions, sentence
 from trading_platform.kit.errors import ServiceError
+from trading_platform.kit.hidden import HiddenBytes, HiddenText
 
 BODY_BYTES_MAX = 64 * 1024
 BODY_WAIT_S = 10.0
@@ -33,23 +34,25 @@ class Decoder:
             raise ServiceError("Send a JSON object as the body.", "INVALID_REQUEST")
         try:
             decoded: msgspec.Struct = self._body.decode(raw)
+            return decoded
         except msgspec.DecodeError as error:
-            raise ServiceError(sentence(error, self._body_hints), "INVALID_REQUEST") from error
-        except UnicodeDecodeError as error:
-            raise ServiceError("The body is not valid UTF-8.", "INVALID_REQUEST") from error
-        return decoded
+            said = sentence(error, self._body_hints)
+        except UnicodeDecodeError:
+            said = "The body is not valid UTF-8."
+        # Not `from` the error: it quotes what was sent, which may be a key in the wrong place.
+        raise ServiceError(said, "INVALID_REQUEST")
 
     def query(self, raw: bytes) -> msgspec.Struct:
         """The typed query parameters; each may stand once."""
-        fields = _query_fields(raw)
         try:
-            return msgspec.convert(fields, self._query, strict=False)
+            return msgspec.convert(_query_fields(raw), self._query, strict=False)
         except msgspec.ValidationError as error:
-            text = sentence(error, self._query_hints).replace("The body", "The query")
-            raise ServiceError(text, "INVALID_REQUEST") from error
+            said = sentence(error, self._query_hints).replace("The body", "The query")
+        raise ServiceError(said, "INVALID_REQUEST")
 
 
 def _query_fields(raw: bytes) -> dict[str, str]:
+    pairs: list[tuple[str, str]] | None
     try:
         pairs = parse_qsl(
             raw.decode("ascii"),
@@ -58,9 +61,12 @@ def _query_fields(raw: bytes) -> dict[str, str]:
             errors="strict",
             max_num_fields=QUERY_FIELDS_MAX,
         )
-    except ValueError as error:  # UnicodeDecodeError is one
-        raise ServiceError("The query string is malformed.", "INVALID_REQUEST") from error
+    except ValueError:  # UnicodeDecodeError is one; it quotes the query
+        pairs = None
+    if pairs is None:
+        raise ServiceError("The query string is malformed.", "INVALID_REQUEST")
     if len(dict(pairs)) < len(pairs):
+        del pairs  # a traceback may show local variables, and these may hold a key
         raise ServiceError("A query parameter stands twice.", "INVALID_REQUEST")
     return dict(pairs)
 
@@ -70,23 +76,29 @@ async def read_body(scope: Scope, receive: Receive, headers: Mapping[bytes, byte
     _check_content_type(headers.get(b"content-type", b""))
     if int(headers.get(b"content-length", b"0")) > BODY_BYTES_MAX:
         raise _too_large()
-    parts, size = [], 0
+    parts, size = list[HiddenBytes](), 0
     try:
         async with asyncio.timeout(BODY_WAIT_S):
             while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ServiceError("The client went away.", "INVALID_REQUEST")
-                parts.append(message.get("body", b""))
+                part, more = await _part(receive)
+                parts.append(part)
                 size += len(parts[-1])
                 if size > BODY_BYTES_MAX:
                     raise _too_large()
-                if not message.get("more_body", False):
-                    return b"".join(parts)
+                if not more:
+                    return HiddenBytes(b"".join(parts))
     except TimeoutError as error:
         raise ServiceError(
             f"The body did not arrive within {BODY_WAIT_S:g} s.", "INVALID_REQUEST"
         ) from error
+
+
+async def _part(receive: Receive) -> tuple[HiddenBytes, bool]:
+    """What came of the body, and whether more will."""
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ServiceError("The client went away.", "INVALID_REQUEST")
+    return HiddenBytes(message.get("body", b"")), message.get("more_body", False)
 
 
 def _too_large() -> ServiceError:
@@ -108,12 +120,17 @@ def _check_content_type(value: bytes) -> None:
 
 def bearer(headers: Mapping[bytes, bytes]) -> str:
     """The key of `Authorization: Bearer <api key>`."""
-    scheme, _, key = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-    if scheme.lower() != "bearer" or not key.strip():
+    scheme, key = map(HiddenText, _scheme_and_key(headers.get(b"authorization", b"")))
+    if scheme.lower() != "bearer" or not key:
         raise ServiceError(
             "Who are you? Send `Authorization: Bearer <api key>`.", "NOT_AUTHENTICATED"
         )
-    return key.strip()
+    return key
+
+
+def _scheme_and_key(header: bytes) -> tuple[str, str]:
+    scheme, _, key = header.decode("latin-1").partition(" ")
+    return scheme, key.strip()
 
 
 def idempotency_key(headers: Mapping[bytes, bytes]) -> str:

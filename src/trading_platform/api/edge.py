@@ -15,10 +15,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from trading_platform.api.ports import Services
 from trading_platform.api.problems import CONTENT_TYPE, problem_of, unexpected
 from trading_platform.kit.errors import ServiceError
+from trading_platform.kit.hidden import HiddenBytes
 from trading_platform.observability.logs import log_context
 
 _SANE = re.compile(r"[A-Za-z0-9._-]{8,64}")
 _VISIT = "trading_platform.visit"
+_CREDENTIALS = frozenset({b"authorization", b"proxy-authorization", b"cookie"})
 _SECURITY = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -63,6 +65,7 @@ class Edge:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             return await self._app(scope, receive, send)
+        _hide(scope)
         visit = scope[_VISIT] = Visit(correlation_id_of(scope))
         with log_context(correlation_id=visit.correlation_id):
             answer = self._stream if scope["type"] == "websocket" else self._http
@@ -135,6 +138,17 @@ class Edge:
             path=scope["path"],
             **fields,
         )
+
+
+def _hide(scope: Scope) -> None:
+    """Credentials in the request are dots in every traceback, also in those of the server and the
+    framework, which hold the same scope.
+    """
+    scope["query_string"] = HiddenBytes(scope["query_string"])
+    scope["headers"] = [
+        (name, HiddenBytes(value) if name in _CREDENTIALS else value)
+        for name, value in scope["headers"]
+    ]
 
 
 def _as_service_error(error: ServiceError | HTTPException) -> ServiceError:

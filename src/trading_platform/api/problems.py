@@ -9,9 +9,13 @@ from typing import Any, get_args
 import msgspec
 
 from trading_platform.kit.errors import CODES, ServiceError
-from trading_platform.observability.redaction import clean
+from trading_platform.observability.redaction import clean, clean_text
 
 CONTENT_TYPE = "application/problem+json"
+_ECHO = re.compile(
+    r"(?P<lead>unknown field |enum value )(?P<quote>[`'])(?P<name>.*)(?P=quote)", re.DOTALL
+)
+_NAME = re.compile(r"[A-Za-z_]{1,32}")
 _PATH = re.compile(r" - at `(?P<where>[^`]+)`$")
 
 
@@ -33,8 +37,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_de
 
 
 def problem_of(error: ServiceError, correlation_id: str) -> Problem:
-    """The document that says `error`; secrets in its metadata are masked."""
-    row = CODES[error.code]
+    """The document that says `error`; keys of ours in it are masked."""
+    row, message = CODES[error.code], clean_text(error.message)
     metadata = clean(error.metadata)
     retry_after = metadata.pop("retryAfter", None)
     return Problem(
@@ -42,8 +46,8 @@ def problem_of(error: ServiceError, correlation_id: str) -> Problem:
         title=error.code.replace("_", " ").capitalize(),
         status=row.status_code,
         code=error.code,
-        message=error.message,
-        detail=error.message,
+        message=message,
+        detail=message,
         help=row.help,
         retryable=row.retryable,
         correlation_id=correlation_id,
@@ -80,9 +84,15 @@ def _choices(kind: Any) -> str:
     return ", ".join(values)
 
 
+def _echo(found: re.Match[str]) -> str:
+    """What a caller wrote where a name belongs, unless it may be a key in the wrong place."""
+    lead, quote, name = found["lead"], found["quote"], found["name"]
+    return found[0] if _NAME.fullmatch(name) else f"{lead}{quote}...{quote}"
+
+
 def sentence(error: msgspec.DecodeError, hints: Mapping[str, str]) -> str:
     """A person's sentence for a decoding error, naming the field."""
-    text = str(error)
+    text = _ECHO.sub(_echo, str(error))
     if not isinstance(error, msgspec.ValidationError):
         return f"The body is not valid JSON: {text}."
     match = _PATH.search(text)

@@ -31,6 +31,7 @@ from trading_platform.api.stream_messages import (
 )
 from trading_platform.kit.bus import Subscription
 from trading_platform.kit.errors import ServiceError
+from trading_platform.kit.hidden import HiddenBytes
 from trading_platform.market.events import OrderChanged
 from trading_platform.tenants.model import Caller
 
@@ -87,11 +88,8 @@ class Session:
 
     async def _read(self) -> None:
         while True:
-            message = await self._socket.receive()
-            if message["type"] == "websocket.disconnect":
-                raise WebSocketDisconnect(message.get("code", 1005))
+            text = await self._next()
             self._check_rate()
-            text = message.get("text")
             if text is None or len(text) > STREAM_MESSAGE_BYTES_MAX:
                 raise ServiceError(
                     f"Send JSON text of at most {STREAM_MESSAGE_BYTES_MAX} characters.",
@@ -103,6 +101,14 @@ class Session:
                 correlation_id = visit_of(self._socket.scope).correlation_id
                 self._say(Refused(problem=problem_of(error, correlation_id)))
 
+    async def _next(self) -> HiddenBytes | None:
+        """The next message; None when it is not text."""
+        message = await self._socket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(message.get("code", 1005))
+        text = message.get("text")
+        return None if text is None else HiddenBytes(text.encode())
+
     def _check_rate(self) -> None:
         now = self._services.clock.monotonic()
         if len(self._asked_at) == ASKS_MAX and now - self._asked_at[0] < ASKS_WINDOW_S:
@@ -111,13 +117,8 @@ class Session:
             )
         self._asked_at.append(now)
 
-    async def _heed(self, text: str) -> None:
-        try:
-            ask: Ask = _decode_ask(text)
-        except msgspec.DecodeError as error:
-            raise ServiceError(
-                sentence(error, {}).replace("The body", "The message"), "INVALID_REQUEST"
-            ) from error
+    async def _heed(self, text: bytes) -> None:
+        ask = _parsed(text)
         if isinstance(ask, Auth):
             raise ServiceError("You are signed in already.", "INVALID_REQUEST")
         start = isinstance(ask, Subscribe)
@@ -206,3 +207,12 @@ class Session:
 
     def _say(self, message: msgspec.Struct) -> None:
         self._outbox.note(msgspec.json.encode(message))
+
+
+def _parsed(text: bytes) -> Ask:
+    try:
+        ask: Ask = _decode_ask(text)
+        return ask
+    except msgspec.DecodeError as error:
+        said = sentence(error, {}).replace("The body", "The message")
+    raise ServiceError(said, "INVALID_REQUEST")  # not `from` the error, which quotes the message

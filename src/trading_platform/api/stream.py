@@ -15,6 +15,7 @@ from trading_platform.api.problems import problem_of, sentence
 from trading_platform.api.session import Session
 from trading_platform.api.stream_messages import Auth, Refused
 from trading_platform.kit.errors import ServiceError
+from trading_platform.kit.hidden import HiddenBytes, HiddenText
 from trading_platform.limits.limiter import LEASE_S
 from trading_platform.observability.logs import log_context
 from trading_platform.tenants.model import Caller, Permission
@@ -97,7 +98,7 @@ class Stream:
         self._strangers += 1
         try:
             async with asyncio.timeout(self._sign_in_s):
-                message = await socket.receive()
+                first = HiddenBytes(((await socket.receive()).get("text") or "").encode())
         except TimeoutError as error:
             raise ServiceError(
                 f"No sign-in came within {self._sign_in_s:g} s.", "NOT_AUTHENTICATED"
@@ -105,13 +106,13 @@ class Stream:
         finally:
             self._strangers -= 1
         try:
-            return msgspec.json.decode(message.get("text") or b"", type=Auth).api_key
+            return HiddenText(msgspec.json.decode(first, type=Auth).api_key)
         except msgspec.DecodeError as error:
-            raise ServiceError(
-                'The first message must be {"type": "auth", "apiKey": "..."}: '
-                + sentence(error, {}),
-                "NOT_AUTHENTICATED",
-            ) from error
+            said = sentence(error, {})
+        raise ServiceError(  # not `from` the error, which quotes what was sent
+            f'The first message must be {{"type": "auth", "apiKey": "..."}}: {said}',
+            "NOT_AUTHENTICATED",
+        )
 
     async def _watch(self, key: str, caller: Caller, lease: str) -> None:
         """End the connection when the key stops being good, or when for LEASE_S nobody can tell

@@ -8,6 +8,7 @@ import binascii
 import re
 
 from trading_platform.exchanges.rights import Refusal
+from trading_platform.kit.hidden import HiddenText
 from trading_platform.market.instruments import ExchangeId, ExchangeMode
 
 TEXT_MAX = 4096
@@ -108,6 +109,7 @@ def _is_pem(text: str) -> bool:
 
 
 def _is_long_base64(text: str) -> bool:
+    text = HiddenText(text)  # what is no base64 raises here, and tracebacks may show variables
     try:
         return len(base64.b64decode(text, validate=True)) >= _SECRET_BYTES_MIN
     except (binascii.Error, ValueError):

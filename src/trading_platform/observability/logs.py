@@ -23,6 +23,8 @@ with without("rich"):  # only structlog's own console output uses it; it is a si
 
 from trading_platform.observability.redaction import clean, clean_text
 
+_WIRE_LOGGERS = ("uvicorn", "websockets", "aiohttp", "botocore", "httpcore", "httpx", "openai")
+"""At DEBUG these write down whole messages and headers, keys included."""
 _TOP = ("correlation_id", "tenant_id", "service", "operation", "duration_ms")
 
 
@@ -56,6 +58,8 @@ def adopt_library_logs(log: Any, level: str = "WARNING") -> None:
             root.removeHandler(handler)
     root.addHandler(_Forward(log))
     root.setLevel(level)
+    for name in _WIRE_LOGGERS:
+        logging.getLogger(name).setLevel(max(logging.INFO, root.level))
 
 
 class _Forward(logging.Handler):

@@ -81,6 +81,10 @@ class ExchangeCredentials(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime | None = None
     rotated_at: datetime | None = None
 
+    def __repr__(self) -> str:
+        """Not even the key's name: people paste the secret where the key belongs."""
+        return f"ExchangeCredentials({DOTS})"
+
 
 class AIProviderCredentials(msgspec.Struct, frozen=True, kw_only=True):
     """The platform's key at an AI provider. `rate_limit_tier` is the provider's own word for it."""
