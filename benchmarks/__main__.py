@@ -14,6 +14,7 @@ NAMES = {
     for name, module in {
         "feed": "benchmarks.feed",
         "order-path": "benchmarks.order_path",
+        "secrets": "benchmarks.secrets",
         "startup": "benchmarks.startup",
     }.items()
     if find_spec(module)

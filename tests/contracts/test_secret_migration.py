@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from tests.contracts.moto_server import MotoServer
 from tests.contracts.test_secret_stores import REGION, kms_key
 from tests.contracts.test_secret_stores import moto as moto
 from tests.unit.secrets.parts import RememberingAudit
+from trading_platform.cli import secret_moves
 from trading_platform.kit.clock import SystemClock
 from trading_platform.kit.errors import ServiceError
 from trading_platform.secrets.migrate import Digests, Proof, migrate
@@ -61,16 +63,8 @@ def at(place: str, data: Path, url: str, act: object) -> object:
     return asyncio.run(run())
 
 
-def move(data: Path, source: str, to: str, url: str, *more: str) -> dict[str, object]:
-    command = [sys.executable, "-m", "trading_platform", "secrets", "migrate", "--json"]
-    places = ["--from", source, "--to", to, "--region", REGION, "--endpoint-url", url]
-    done = subprocess.run(
-        [*command, *places, "--data", str(data), *more], capture_output=True, text=True, check=False
-    )
-    assert CANARY not in done.stdout + done.stderr
-    assert done.returncode == 0, done.stderr
-    moved: dict[str, object] = json.loads(done.stdout)
-    return moved
+def move(data: Path, source: str, to: str, url: str, *, shred: bool = False) -> dict[str, Any]:
+    return secret_moves.move(data, source, to, REGION, url, None, shred)
 
 
 @pytest.fixture
@@ -112,7 +106,7 @@ def test_the_source_is_emptied_only_when_asked_and_proven(tmp_path: Path, url: s
     at("local", data, url, lambda store: fill(store, "emptied"))
     move(data, "local", "secrets-manager", url)
     assert at("local", data, url, lambda store: store.list_paths("")) == sorted(paths("emptied"))
-    move(data, "local", "secrets-manager", url, "--shred-source")
+    move(data, "local", "secrets-manager", url, shred=True)
     assert at("local", data, url, lambda store: store.list_paths("")) == []
     kept = at("secrets-manager", data, url, lambda s: s.list_paths("/trading-platform/emptied/"))
     assert kept == sorted(paths("emptied"))
@@ -157,6 +151,18 @@ def test_a_move_needs_an_audit_log(tmp_path: Path, url: str) -> None:
             await migrate(source, source, audit, actor="me")
 
     at("local", tmp_path / "data", url, run)
+
+
+def test_the_command_tells_what_it_did_and_no_secret(tmp_path: Path, url: str) -> None:
+    data, kms = tmp_path / "data", f"kms:{asyncio.run(kms_key(url))}"
+    at("local", data, url, lambda store: fill(store, "command"))
+    command = [sys.executable, "-m", "trading_platform", "secrets", "migrate", "--from", "local"]
+    options = ["--to", kms, "--region", REGION, "--endpoint-url", url, "--data", str(data)]
+    done = subprocess.run([*command, *options, "--json"], capture_output=True, text=True)
+    assert json.loads(done.stdout) == {"from": "local", "to": kms, "secrets": 3, "versions": 9}
+    assert CANARY not in done.stdout + done.stderr
+    done = subprocess.run([*command, *options, "--json"], capture_output=True, text=True)
+    assert (done.returncode, "KMS key" in done.stderr) == (4, True)
 
 
 def test_the_master_key_is_rotated_by_a_command(tmp_path: Path, url: str) -> None:

@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 
 from tests.unit.secrets.parts import PATH, V1, V2, V3, a_vault, overwrite, put
+from trading_platform.kit.clock import ManualClock
 from trading_platform.kit.errors import ServiceError
+from trading_platform.secrets.anchor import MemoryAnchor
+from trading_platform.secrets.envelope import Context, DataKey
+from trading_platform.secrets.keys import KeyProvider
+from trading_platform.secrets.model import SecretBytes
 from trading_platform.secrets.paths import exchange_path
 from trading_platform.secrets.stages import Stage
 from trading_platform.secrets.vault import VaultStore
@@ -184,6 +189,36 @@ async def test_readers_are_not_disturbed_while_versions_change(tmp_path: Path) -
         await asyncio.gather(*readers)
         assert len(seen) > 15
         assert (await vault.store.get(PATH)).payload.open() == "text 15"
+
+
+class CountingKeys:
+    """A master key that counts what it is asked."""
+
+    def __init__(self, keys: KeyProvider) -> None:
+        self._keys = keys
+        self.unwrapped = 0
+
+    @property
+    def key_id(self) -> str:
+        return self._keys.key_id
+
+    async def new_data_key(self, context: Context) -> DataKey:
+        return await self._keys.new_data_key(context)
+
+    async def unwrap(self, wrapped: bytes, context: Context) -> SecretBytes:
+        self.unwrapped += 1
+        return await self._keys.unwrap(wrapped, context)
+
+
+async def test_reading_the_current_version_unwraps_one_key(tmp_path: Path) -> None:
+    async with a_vault(tmp_path) as (vault, records):
+        keys = CountingKeys(vault.master_key)
+        store = VaultStore(records, keys, ManualClock(), MemoryAnchor())
+        await put(store, "first", V1)
+        await put(store, "second", V2)
+        keys.unwrapped = 0
+        assert (await store.get(PATH)).payload.open() == "second"
+        assert keys.unwrapped == 1
 
 
 def _contents(folder: Path) -> list[bytes]:
