@@ -210,7 +210,12 @@ async def some_exchanges(
     """Both exchanges on loopback, without anybody's account."""
     clock = SystemClock()
     cores = exchanges or default_exchanges(clock)
-    wide = Limits(*[10**9] * 5, ban_s=1)
+    wide = Limits(
+        weight_per_minute=10**9,
+        raw_per_5_minutes=10**9,
+        orders_per_10_s=10**9,
+        orders_per_day=10**9,
+    )
     binance = BinanceServer(
         cores[ExchangeId.BINANCE], host="127.0.0.1", port=0, clock=clock, limits=wide
     )
