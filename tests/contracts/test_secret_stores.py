@@ -229,6 +229,22 @@ async def test_a_pending_version_can_be_given_up(store: SecretStore, path: str) 
     assert await refused(store.get(path, stage=Stage.PENDING)) == "NOT_FOUND"
 
 
+async def test_a_value_staged_for_a_rotation_waits_beside_a_pending_one(
+    store: SecretStore, path: str
+) -> None:
+    first = await put(store, path, "first")
+    staged = await put(store, path, "second", Stage.STAGED)
+    pending = await put(store, path, "second", Stage.PENDING)
+    assert await labels(store, path) == {
+        Stage.CURRENT: first,
+        Stage.STAGED: staged,
+        Stage.PENDING: pending,
+    }
+    await store.promote(path, pending)
+    await store.retire(path, staged)
+    assert await labels(store, path) == {Stage.CURRENT: pending, Stage.PREVIOUS: first}
+
+
 async def test_a_shredded_path_can_be_used_again(store: SecretStore, path: str) -> None:
     first = await put(store, path, "first")
     await put(store, path, "second")

@@ -7,7 +7,7 @@
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 from uuid import uuid4
 
 from trading_platform.kit.clock import Clock
@@ -60,13 +60,12 @@ class Log(Protocol):
     def warning(self, event: str, **fields: Any) -> Any: ...
 
 
-class _Slot(NamedTuple):
-    """What is cached under one key."""
+_Slot = tuple[str, str, str | None, str]
+"""What is cached under one key: kind, provider, tenant, stage. Plain texts: this is on the way of
+every order, and the members of an Enum take long to hash.
+"""
 
-    kind: SecretKind
-    provider: str
-    tenant_id: str | None
-    stage: Stage
+_EXCHANGES, _CURRENT = str(SecretKind.EXCHANGE.value), str(Stage.CURRENT.value)
 
 
 class SecretsManager:
@@ -96,29 +95,29 @@ class SecretsManager:
         self, tenant_id: str, exchange_id: str, *, stage: Stage = Stage.CURRENT
     ) -> ExchangeCredentials:
         """A tenant's key pair; NOT_FOUND."""
-        slot = _Slot(SecretKind.EXCHANGE, exchange_id.lower(), tenant_id, stage)
+        label = _CURRENT if stage is Stage.CURRENT else stage.value
+        slot = (_EXCHANGES, exchange_id.lower(), tenant_id, label)
         found = self._flights.known(slot) or await self._read(slot)
         assert isinstance(found, ExchangeCredentials)  # noqa: S101 - the slot's kind says so
         return found
 
     async def get_ai_provider_credentials(self, provider_id: str) -> AIProviderCredentials:
         """The platform's key at an AI provider; NOT_FOUND."""
-        slot = _Slot(SecretKind.AI_PROVIDER, provider_id.lower(), None, Stage.CURRENT)
+        slot = (SecretKind.AI_PROVIDER.value, provider_id.lower(), None, _CURRENT)
         found = self._flights.known(slot) or await self._read(slot)
         assert isinstance(found, AIProviderCredentials)  # noqa: S101 - the slot's kind says so
         return found
 
     async def get_data_source_credentials(self, source_id: str) -> DataSourceCredentials:
         """The platform's key at a data source; NOT_FOUND."""
-        slot = _Slot(SecretKind.DATA_SOURCE, source_id.lower(), None, Stage.CURRENT)
+        slot = (SecretKind.DATA_SOURCE.value, source_id.lower(), None, _CURRENT)
         found = self._flights.known(slot) or await self._read(slot)
         assert isinstance(found, DataSourceCredentials)  # noqa: S101 - the slot's kind says so
         return found
 
     def secret_id(self, tenant_id: str, exchange_id: str) -> str:
         """The path of a tenant's key pair."""
-        slot = _Slot(SecretKind.EXCHANGE, exchange_id.lower(), tenant_id, Stage.CURRENT)
-        return self._name(slot).path
+        return self._name((_EXCHANGES, exchange_id.lower(), tenant_id, _CURRENT)).path
 
     async def put_exchange_credentials(
         self,
@@ -222,7 +221,7 @@ class SecretsManager:
         """Forget a secret in this process."""
         name = parse(secret_id)
         for stage in Stage:
-            self._flights.forget(_Slot(name.kind, name.provider, name.tenant_id, stage))
+            self._flights.forget((name.kind.value, name.provider, name.tenant_id, stage.value))
 
     async def announce(self, secret_id: str) -> None:
         """Forget a secret in every process that listens; the others forget it by its age."""
@@ -252,7 +251,7 @@ class SecretsManager:
     async def _read(self, slot: _Slot) -> Credentials:
         name = self._name(slot)
         return await self._flights.read(
-            slot, lambda: self._released(name, slot.stage, PLATFORM_ACTOR)
+            slot, lambda: self._released(name, Stage(slot[3]), PLATFORM_ACTOR)
         )
 
     async def _released(self, name: SecretName, stage: Stage, actor: str) -> Credentials:
@@ -281,10 +280,11 @@ class SecretsManager:
         )
 
     def _name(self, slot: _Slot) -> SecretName:
+        kind, provider, tenant_id, _ = slot
         name = SecretName(
             environment=self._environment,
-            kind=slot.kind,
-            provider=slot.provider,
-            tenant_id=slot.tenant_id,
+            kind=SecretKind(kind),
+            provider=provider,
+            tenant_id=tenant_id,
         )
         return parse(name.path)
