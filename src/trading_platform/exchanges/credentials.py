@@ -401,7 +401,16 @@ class CredentialService:
         self, tenant_id: str, exchange_id: ExchangeId, actor: str, error: ServiceError
     ) -> None:
         details = {"code": error.code, "reason": str(error.metadata.get("reason", ""))}
-        await self.note(tenant_id, exchange_id, actor, "CREDENTIAL_NOT_TAKEN", details)
+        try:
+            await self.note(tenant_id, exchange_id, actor, "CREDENTIAL_NOT_TAKEN", details)
+        except ServiceError as unwritten:
+            # Refusing and suspending are the safe side: a broken log does not hold them up.
+            self.log.warning(
+                "CREDENTIAL_NOT_TAKEN is not in the audit log",
+                tenant_id=tenant_id,
+                exchange_id=exchange_id,
+                error=unwritten.message,
+            )
 
     async def _try_note(
         self, row: CredentialRow, actor: str, action: str, details: Mapping[str, str]

@@ -2,18 +2,23 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 import pytest
 import pytest_asyncio
 
+from tests.builders import an_order
 from tests.custody import FIT, TENANT, House, a_house, a_key, a_process, some_exchanges
 from trading_platform.exchanges.credential_rows import CredentialStatus
 from trading_platform.exchanges.credentials import VALIDATIONS_MAX
+from trading_platform.exchanges.ports import Accepted, Rejected
 from trading_platform.kit.errors import ServiceError
 from trading_platform.market.instruments import ExchangeId
+from trading_platform.market.orders import Side
 from trading_platform.secrets.model import ExchangeCredentials, Secret
 from trading_platform.secrets.stages import Stage
 
@@ -185,6 +190,51 @@ async def test_a_right_that_appears_later_suspends_and_orders_are_refused(
     row = await house.service.validate(TENANT, exchange_id, actor="key-1")
     assert row.status is CredentialStatus.ACTIVE
     house.standing.may_send(TENANT, exchange_id)
+
+
+async def test_of_a_suspended_key_open_orders_are_canceled_and_no_new_one_is_sent(
+    house: House,
+) -> None:
+    key = house.open_account(BINANCE)
+    core = house.exchanges[BINANCE]
+    core.set_levels("BTC-USDT", [(Decimal(60_000), Decimal(1))], [(Decimal(60_010), Decimal(1))])
+    core.external_trade("BTC-USDT", Decimal(60_000), Decimal(1), Side.SELL)
+    await house.submit(BINANCE, key)
+    trading = await house.accounts.trading(TENANT, BINANCE)
+    instrument = await house.factory.instrument(BINANCE, "BTC-USDT")
+    one, two = (
+        an_order(client_order_id=str(uuid4()), price=Decimal(59_000), quantity=Decimal("0.001"))
+        for _ in range(2)
+    )
+    assert isinstance(await trading.place(one, instrument), Accepted)
+    house.permit(BINANCE, key, "READ", "TRADE", "WITHDRAW")
+    assert (await refusal(house.service.validate(TENANT, BINANCE, actor="a"))).code
+    refused = await trading.place(two, instrument)
+    assert isinstance(refused, Rejected)
+    assert refused.code == "CREDENTIAL_SUSPENDED"
+    assert "withdraw" in refused.message
+    assert isinstance(await trading.cancel(one, instrument), Accepted)
+    account = core.key(key.api_key)
+    assert account is not None
+    assert len(core.orders(account.account_id)) == 1
+
+
+async def test_a_broken_audit_log_keeps_nobody_from_being_suspended(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = house.open_account(BINANCE)
+    await house.submit(BINANCE, key)
+    await house.custody.get(TENANT, BINANCE)  # released once, while the log still worked
+    house.permit(BINANCE, key, "READ", "TRADE", "WITHDRAW")
+
+    async def full(*args: object, **fields: object) -> None:
+        raise ServiceError("the disk is full", "STORAGE_UNAVAILABLE")
+
+    monkeypatch.setattr(house.audit, "append", full)
+    error = await refusal(house.service.validate(TENANT, BINANCE, actor="a"))
+    assert error.code == "CREDENTIAL_REFUSED"
+    with pytest.raises(ServiceError):
+        house.standing.may_send(TENANT, BINANCE)
 
 
 async def test_a_key_that_the_exchange_ended_is_suspended_after_the_first_refusal(
