@@ -48,7 +48,7 @@ def migrate(
     TRADING_PLATFORM_SECRETS set to the new place.
 
     \b
-    Examples:
+    Example:
       trading-platform secrets migrate --from local --to kms:alias/trading --region eu-central-1
       trading-platform secrets migrate --from local --to secrets-manager
     """
