@@ -55,8 +55,8 @@ def store(
 
     \b
     Examples:
-      trading-platform credentials set BINANCE --key <API key>
-      trading-platform credentials set COINBASE --key <API key> --secret-fd 3 3< secret.txt
+      trading-platform credentials set BINANCE --key API_KEY
+      trading-platform credentials set COINBASE --key API_KEY --secret-fd 3 3< secret.txt
     """
     with refusals():
         body = _body(exchange, key, secret_fd, passphrase_fd, url)
@@ -174,7 +174,7 @@ def stage(
 
     \b
     Example:
-      trading-platform credentials rotate stage BINANCE --key <new API key>
+      trading-platform credentials rotate stage BINANCE --key NEW_API_KEY
     """
     with refusals():
         body = _body(exchange, key, secret_fd, passphrase_fd, url)
