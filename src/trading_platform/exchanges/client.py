@@ -18,11 +18,14 @@ from yarl import URL
 
 from trading_platform.exchanges.dialect import HttpResponse, TradingDialect
 from trading_platform.exchanges.ports import Rejected
-from trading_platform.exchanges.signer import SignedRequest, unsigned
+from trading_platform.exchanges.signer import PASSPHRASE_HEADER, SignedRequest, unsigned
 from trading_platform.kit.clock import Clock
 from trading_platform.kit.errors import ServiceError
+from trading_platform.kit.hidden import HiddenText
 
 CALL_TIMEOUT_S = 10.0
+ECHO_LENGTH_MIN = 6
+"""Shorter texts stand in answers by chance."""
 CONNECT_TIMEOUT_S = 4.0
 BODY_BYTES_MAX = 16 * 1024 * 1024
 CONNECTIONS_MAX = 64
@@ -233,7 +236,7 @@ class RestClient:
                 allow_redirects=False,
                 timeout=timeout,
             ) as response:
-                return await self._read(response)
+                return await self._read(response, request)
         except ServiceError as refusal:  # by `may_leave`
             return NotSent(reason=refusal.message, code=refusal.code)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
@@ -243,7 +246,7 @@ class RestClient:
         except (aiohttp.ClientError, OSError) as error:
             return Lost(f"connection broke: {_name(error)}")
 
-    async def _read(self, response: aiohttp.ClientResponse) -> Answer:
+    async def _read(self, response: aiohttp.ClientResponse, request: SignedRequest) -> Answer:
         parts: list[bytes] = []
         size = 0
         async for part in response.content.iter_any():
@@ -253,7 +256,16 @@ class RestClient:
                 return Lost(f"answer larger than {self._body_bytes_max} bytes")
             parts.append(part)
         headers = {name.lower(): value for name, value in response.headers.items()}
-        return HttpResponse(status=response.status, headers=headers, body=b"".join(parts))
+        body = b"".join(parts)
+        if response.status >= 400:  # its text goes into messages
+            body = _without_echo(body, request)
+        return HttpResponse(status=response.status, headers=headers, body=body)
+
+
+def _without_echo(body: bytes, request: SignedRequest) -> bytes:
+    """What was answered, should it repeat the secret that was sent with the request."""
+    secret = HiddenText(request.headers.get(PASSPHRASE_HEADER, ""))
+    return body.replace(secret.encode(), b"...") if len(secret) >= ECHO_LENGTH_MIN else body
 
 
 def _name(error: BaseException) -> str:

@@ -19,6 +19,7 @@ from trading_platform.exchanges.dialect import HttpRequest, Security
 from trading_platform.exchanges.key_forms import form_problem
 from trading_platform.exchanges.rights import Refusal
 from trading_platform.kit.errors import ServiceError
+from trading_platform.kit.hidden import HiddenText
 from trading_platform.market.instruments import ExchangeId, ExchangeMode
 from trading_platform.secrets.model import ExchangeCredentials
 
@@ -41,6 +42,10 @@ SIGNABLE: Mapping[ExchangeId, Mapping[str, re.Pattern[str]]] = {
 }
 
 FORM = "application/x-www-form-urlencoded"
+
+
+PASSPHRASE_HEADER = "CB-ACCESS-PASSPHRASE"  # noqa: S105 - the name of a header
+"""The one header that carries a secret itself."""
 
 
 class SignedRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +111,7 @@ class BinanceSigner:
     def __init__(self, base_url: str, credentials: ExchangeCredentials) -> None:
         self._base_url = _checked_base(base_url)
         self._api_key = credentials.api_key
-        self._sign = _binance_sign(credentials.api_secret.open())
+        self._sign = _binance_sign(HiddenText(credentials.api_secret.open()))
 
     def sign(self, request: HttpRequest, time_ms: int) -> SignedRequest:
         _check_signable(ExchangeId.BINANCE, request)
@@ -138,7 +143,7 @@ class CoinbaseSigner:
         self._api_key = credentials.api_key
         self._secret = credentials.api_secret
         self._passphrase = credentials.passphrase
-        coinbase_signing.sign(self._secret.open(), "0", "GET", "/", b"")  # refuse a bad one early
+        self._signature("0", "GET", "/", b"")  # refuse a bad one early
 
     def sign(self, request: HttpRequest, time_ms: int) -> SignedRequest:
         _check_signable(ExchangeId.COINBASE, request)
@@ -148,7 +153,7 @@ class CoinbaseSigner:
             "CB-ACCESS-KEY": self._api_key,
             "CB-ACCESS-SIGN": self._signature(timestamp, request.method, target, request.body),
             "CB-ACCESS-TIMESTAMP": timestamp,
-            "CB-ACCESS-PASSPHRASE": self._passphrase.open(),
+            PASSPHRASE_HEADER: self._passphrase.open(),
         }
         if request.body:
             headers["Content-Type"] = "application/json"
@@ -166,7 +171,8 @@ class CoinbaseSigner:
         }
 
     def _signature(self, timestamp: str, method: str, target: str, body: bytes) -> str:
-        return coinbase_signing.sign(self._secret.open(), timestamp, method, target, body)
+        secret = HiddenText(self._secret.open())
+        return coinbase_signing.sign(secret, timestamp, method, target, body)
 
 
 def _binance_sign(secret: str) -> Callable[[bytes], str]:
