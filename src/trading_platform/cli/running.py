@@ -62,7 +62,7 @@ def serve(
 ) -> None:
     """Run the platform.
 
-    Orders go to simulated exchanges only in this version.
+    Orders go out with the keys that tenants stored with `trading-platform credentials set`.
 
     \b
     Example:
