@@ -8,13 +8,17 @@
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
-from typing import Protocol, TypedDict
 
 from trading_platform.kit.clock import Clock
 from trading_platform.kit.errors import ServiceError
 from trading_platform.secrets.aws_calls import AwsCalls, Known, open_client
 from trading_platform.secrets.model import Secret
 from trading_platform.secrets.paths import ROOT, parse
+from trading_platform.secrets.secrets_manager_api import (
+    List,
+    SecretsManagerClient,
+    Versions,
+)
 from trading_platform.secrets.stages import Stage
 from trading_platform.secrets.store import (
     SecretDescription,
@@ -31,73 +35,6 @@ PAGES_MAX = 5_000
 PAGE = 100
 MISSING = ("ResourceNotFoundException", "InvalidRequestException")
 """InvalidRequestException: the secret is being deleted."""
-
-
-class _Value(TypedDict):
-    VersionId: str
-    VersionStages: list[str]
-    SecretString: str
-    CreatedDate: datetime
-
-
-class _Version(TypedDict, total=False):
-    VersionId: str
-    VersionStages: list[str]
-    CreatedDate: datetime
-
-
-class _Described(TypedDict, total=False):
-    VersionIdsToStages: Mapping[str, Sequence[str]]
-    DeletedDate: datetime
-
-
-class _Versions(TypedDict, total=False):
-    Versions: list[_Version]
-    NextToken: str
-
-
-class _Listed(TypedDict, total=False):
-    Name: str
-
-
-class _List(TypedDict, total=False):
-    SecretList: list[_Listed]
-    NextToken: str
-
-
-class SecretsManagerClient(Protocol):
-    """What we use of the Secrets Manager API."""
-
-    async def get_secret_value(
-        self, *, SecretId: str, VersionId: str = ..., VersionStage: str = ...
-    ) -> _Value: ...
-
-    async def create_secret(self, *, Name: str, **options: str) -> object: ...
-
-    async def put_secret_value(
-        self,
-        *,
-        SecretId: str,
-        ClientRequestToken: str,
-        SecretString: str,
-        VersionStages: Sequence[str],
-    ) -> object: ...
-
-    async def update_secret_version_stage(
-        self, *, SecretId: str, VersionStage: str, **versions: str
-    ) -> object: ...
-
-    async def describe_secret(self, *, SecretId: str) -> _Described: ...
-
-    async def list_secret_version_ids(
-        self, *, SecretId: str, MaxResults: int, **more: str
-    ) -> _Versions: ...
-
-    async def delete_secret(self, *, SecretId: str, ForceDeleteWithoutRecovery: bool) -> object: ...
-
-    async def list_secrets(
-        self, *, Filters: Sequence[Mapping[str, object]], MaxResults: int, **more: str
-    ) -> _List: ...
 
 
 class SecretsManagerStore:
@@ -302,7 +239,7 @@ class SecretsManagerStore:
             more = {"NextToken": page["NextToken"]}
         return born
 
-    async def _versions(self, path: str, more: Mapping[str, str]) -> _Versions:
+    async def _versions(self, path: str, more: Mapping[str, str]) -> Versions:
         try:
             return await self._calls.run(
                 lambda: self._client.list_secret_version_ids(
@@ -313,9 +250,7 @@ class SecretsManagerStore:
         except Known as error:
             raise not_found(path) from error
 
-    async def _page(
-        self, filters: Sequence[Mapping[str, object]], more: Mapping[str, str]
-    ) -> _List:
+    async def _page(self, filters: Sequence[Mapping[str, object]], more: Mapping[str, str]) -> List:
         return await self._calls.run(
             lambda: self._client.list_secrets(Filters=filters, MaxResults=PAGE, **more)
         )
