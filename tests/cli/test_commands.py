@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from typer.main import get_command
@@ -21,12 +21,15 @@ SERVE = ("serve", "--exchange", "BINANCE=SANDBOX")
 SUBMIT = ("order", "submit", "BINANCE", "BUY", "1")
 
 
-def _commands() -> list[tuple[str, ...]]:
+def _commands(group: Any = None, above: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     """Every command that does something, found in the tree of them."""
     found: list[tuple[str, ...]] = []
-    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]  # a group
-        inner = getattr(command, "commands", None)
-        found += [(name, below) for below in inner] if inner else [(name,)]
+    tree: Any = group or get_command(app)
+    for name, command in tree.commands.items():
+        if hasattr(command, "commands"):
+            found += _commands(command, (*above, name))
+        else:
+            found.append((*above, name))
     return found
 
 

@@ -108,4 +108,5 @@ def test_the_operator_revokes_all_on_the_data_folder_of_a_running_platform(demo:
     assert shown["status"] == "REVOKED"
     refused = demo.run("order", "submit", "BINANCE", "BUY", "0.001", "BTC-USDT")
     assert refused.code == 1
-    assert "revoked" in refused.errors
+    # Which of the two depends on whether this process has followed the revocation yet.
+    assert "revoked" in refused.errors or "no credential is stored" in refused.errors

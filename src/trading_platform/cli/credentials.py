@@ -54,7 +54,7 @@ def store(
     piped in, it is read from stdin (Coinbase: the passphrase on the line after it).
 
     \b
-    Examples:
+    Example:
       trading-platform credentials set BINANCE --key API_KEY
       trading-platform credentials set COINBASE --key API_KEY --secret-fd 3 3< secret.txt
     """
@@ -134,7 +134,7 @@ def revoke_all(
     follows within seconds. Cancel open orders first: without keys nobody can.
 
     \b
-    Examples:
+    Example:
       trading-platform credentials revoke-all --reason "a laptop was stolen"
       trading-platform credentials revoke-all --platform --reason "the server was broken into"
     """

@@ -16,6 +16,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from trading_platform.kit.errors import ServiceError
+from trading_platform.kit.hidden import HiddenBytes
 from trading_platform.secrets import keyring
 from trading_platform.secrets.envelope import (
     KEY_BYTES,
@@ -171,7 +172,7 @@ def _read_private(path: Path) -> bytes:
         raise _unusable(f"the master key {path} cannot be read: {error.strerror}.") from error
     with os.fdopen(handle, "rb") as stream:
         _refuse_if_open_to_others(path, os.fstat(stream.fileno()))
-        return stream.read(1 << 20)
+        return HiddenBytes(stream.read(1 << 20))
 
 
 def _refuse_if_open_to_others(path: Path, found: os.stat_result) -> None:
