@@ -24,7 +24,7 @@ import aiohttp
 import ccxt.async_support
 
 from benchmarks.machine import describe
-from trading_platform.app import open_tenants
+from trading_platform.opening import open_tenants
 from trading_platform.simulation.credentials import simulated_keys
 from trading_platform.tenants.model import Tier
 

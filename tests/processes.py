@@ -13,15 +13,18 @@ from typing import Any, NamedTuple
 
 READY_S = 20.0
 STOP_S = 10.0
+MODULE = ("-m", "trading_platform")
 
 
 class Program:
     """`trading-platform ARGUMENTS...`, started and read line by line."""
 
-    def __init__(self, arguments: Sequence[str], folder: Path) -> None:
+    def __init__(
+        self, arguments: Sequence[str], folder: Path, *, python: Sequence[str] = MODULE
+    ) -> None:
         self._errors = (folder / f"{arguments[0]}.log").open("ab")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "trading_platform", *arguments],
+            [sys.executable, *python, *arguments],
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,

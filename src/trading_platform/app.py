@@ -2,13 +2,12 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from trading_platform.accounts import Accounts, Guards, NoCredentials, StoredCredentials
+from trading_platform.accounts import Accounts, Guards, StoredCredentials
 from trading_platform.api.app import build_app
 from trading_platform.api.ports import Services
 from trading_platform.cache.link import Link
@@ -24,23 +23,20 @@ from trading_platform.exchanges.prober import Prober
 from trading_platform.exchanges.standing import Standing
 from trading_platform.kit.bus import Bus
 from trading_platform.kit.clock import Clock, SystemClock
-from trading_platform.kit.folder import DataFolder
-from trading_platform.kit.process import check_files
 from trading_platform.kit.tasks import Supervisor
 from trading_platform.limits.limiter import Limiter
 from trading_platform.market.instruments import ExchangeId
 from trading_platform.observability.health import Health
 from trading_platform.observability.metrics import Metrics
+from trading_platform.opening import ENVIRONMENT, locked, open_file, open_secrets, tenants_of
 from trading_platform.orders.manager import OrderManager
 from trading_platform.prices.feeds import PriceFeedManager
 from trading_platform.prices.store import PriceStore
 from trading_platform.safety.service import SafetyService
 from trading_platform.secrets.custody import ExchangeCustody
 from trading_platform.secrets.manager import SecretsManager
-from trading_platform.secrets.opening import open_store
-from trading_platform.secrets.store import SecretStore
 from trading_platform.server import ApiServer, listen
-from trading_platform.settings import ExchangeSetting, Settings, secrets_place
+from trading_platform.settings import ExchangeSetting, Settings
 from trading_platform.storage.records import Key, Records
 from trading_platform.storage.sqlite import SqliteRecords
 from trading_platform.storage.tables import TENANTS
@@ -48,12 +44,8 @@ from trading_platform.tenants.audit import AuditLog
 from trading_platform.tenants.service import TenantService
 from trading_platform.vitals import CountedPublisher, watch_feeds
 
-RECORDS_FILE = "records.sqlite"
-PEPPER_FILE = "api-key-pepper"
 DEPLOYMENT_FILE = "deployment-id"
 PURGE_EVERY_S = 30.0
-ENVIRONMENT = "local"
-"""The part of a secret's path that tells deployments apart."""
 
 
 class Platform:
@@ -73,11 +65,11 @@ async def open_platform(settings: Settings, log: Any) -> AsyncIterator[Platform]
     """
     clock, bus, metrics, health = SystemClock(), Bus(), Metrics(), Health(SystemClock())
     async with AsyncExitStack() as stack:
-        folder = stack.enter_context(_locked(settings.data))
+        folder = stack.enter_context(locked(settings.data))
         bound = stack.enter_context(listen(settings.host, settings.port))
         supervisor = Supervisor(log)
         records, valkey_url = await asyncio.gather(
-            _open_records(settings.data, stack), _open_valkey(settings, supervisor, stack)
+            open_file(settings.data, stack), _open_valkey(settings, supervisor, stack)
         )
         link, cache = Link(valkey_url), CacheService(valkey_url)
         stack.push_async_callback(link.close)
@@ -85,14 +77,14 @@ async def open_platform(settings: Settings, log: Any) -> AsyncIterator[Platform]
         await link.call("PING")  # a wrong address is said now, not at the first order
 
         audit = AuditLog(records, clock)
-        tenants = _tenants(records, folder, clock, audit)
+        tenants = tenants_of(records, folder, clock, audit)
         limiter = Limiter(link, clock)
         safety = SafetyService(
             records, link, limiter, bus, clock, log=log, subscribe=cache.subscribe, audit=audit
         )
         stack.push_async_callback(safety.close)
         manager = SecretsManager(
-            await _open_secrets(records, settings.data, clock, stack),
+            await open_secrets(records, settings.data, clock, stack),
             audit,
             clock,
             environment=ENVIRONMENT,
@@ -178,77 +170,6 @@ async def open_platform(settings: Settings, log: Any) -> AsyncIterator[Platform]
         yield Platform(server.url, tenants, credentials)
 
 
-@asynccontextmanager
-async def open_records(data: Path) -> AsyncIterator[Records]:
-    """Only the records of a data folder, also while a platform runs on it."""
-    folder = DataFolder(data)
-    async with AsyncExitStack() as stack:
-        stack.callback(folder.close)
-        check_files(data)
-        yield await _open_records(data, stack)
-
-
-@asynccontextmanager
-async def open_tenants(data: Path) -> AsyncIterator[TenantService]:
-    """Only the tenants of a data folder, also while a platform runs on it."""
-    folder = DataFolder(data)
-    async with AsyncExitStack() as stack:
-        stack.callback(folder.close)
-        check_files(data)
-        yield _tenants(await _open_records(data, stack), folder, SystemClock())
-
-
-@asynccontextmanager
-async def open_credentials(data: Path, log: Any) -> AsyncIterator[CredentialService]:
-    """Only the credentials of a data folder, to revoke them, also while a platform runs on it:
-    that one follows within seconds. No exchange is asked.
-    """
-    folder, clock = DataFolder(data), SystemClock()
-    async with AsyncExitStack() as stack:
-        stack.callback(folder.close)
-        records = await _open_records(data, stack)
-        audit = AuditLog(records, clock)
-        store = await _open_secrets(records, data, clock, stack)
-        manager = SecretsManager(store, audit, clock, environment=ENVIRONMENT, log=log)
-        custody, standing, nobody = ExchangeCustody(manager), Standing(), NoCredentials()
-        factory = ExchangeFactory({}, nobody, clock, log)
-        accounts = Accounts(factory, Supervisor(log), nobody, custody)
-        yield CredentialService(
-            CredentialRows(records),
-            custody,
-            Prober(factory, {}),
-            audit,
-            accounts,
-            standing,
-            Bus(),
-            clock,
-            log,
-        )
-
-
-async def _open_secrets(
-    records: Records, data: Path, clock: Clock, stack: AsyncExitStack
-) -> SecretStore:
-    return await open_store(secrets_place(), records, data, clock, stack)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[DataFolder]:
-    folder = DataFolder(path)
-    try:
-        folder.lock()
-        check_files(path)
-        yield folder
-    finally:
-        folder.close()
-
-
-async def _open_records(data: Path, stack: AsyncExitStack) -> SqliteRecords:
-    records = await SqliteRecords.open(data / RECORDS_FILE)
-    stack.push_async_callback(records.close)
-    return records
-
-
 async def _open_valkey(settings: Settings, supervisor: Supervisor, stack: AsyncExitStack) -> str:
     if settings.valkey_url:
         return settings.valkey_url
@@ -256,13 +177,6 @@ async def _open_valkey(settings: Settings, supervisor: Supervisor, stack: AsyncE
     stack.push_async_callback(server.close)
     supervisor.start("valkey", server.watch)
     return server.url
-
-
-def _tenants(
-    records: Records, folder: DataFolder, clock: Clock, audit: AuditLog | None = None
-) -> TenantService:
-    pepper = folder.private_bytes(PEPPER_FILE, lambda: secrets.token_bytes(32))
-    return TenantService(records, pepper, clock, audit)
 
 
 def _new_deployment() -> bytes:

@@ -7,9 +7,9 @@ from typing import TypeVar
 
 import msgspec
 
-from trading_platform.app import open_records
 from trading_platform.kit.clock import SystemClock
 from trading_platform.kit.errors import ServiceError
+from trading_platform.opening import open_records
 from trading_platform.settings import default_data_folder
 from trading_platform.storage.records import Records
 from trading_platform.tenants import audit_chain

@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from trading_platform.app import open_tenants
 from trading_platform.kit.errors import ServiceError
+from trading_platform.opening import open_tenants
 from trading_platform.settings import default_data_folder
 from trading_platform.tenants.model import DEFAULT_PERMISSIONS, Permission, Tenant, Tier
 from trading_platform.tenants.service import TenantService

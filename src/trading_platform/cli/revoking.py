@@ -5,8 +5,8 @@ import getpass
 from pathlib import Path
 from typing import Any
 
-from trading_platform.app import open_credentials
 from trading_platform.observability.logs import create_log
+from trading_platform.opening import open_credentials
 from trading_platform.settings import default_data_folder
 
 

@@ -6,10 +6,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from trading_platform.app import RECORDS_FILE
 from trading_platform.kit.clock import Clock, SystemClock
 from trading_platform.kit.errors import ServiceError
 from trading_platform.kit.folder import DataFolder
+from trading_platform.opening import RECORDS_FILE
 from trading_platform.secrets.keys import KeyProvider
 from trading_platform.secrets.local_key import LocalMasterKey
 from trading_platform.secrets.migrate import Moved, migrate, reseal_all

@@ -246,7 +246,8 @@ class OrderManager:
         """The order once its submission, if one is under way here, has ended."""
         send = self._sends.get(order.order_id)
         if send is None:
-            if order.status == OrderStatus.SUBMITTING:  # nobody here is sending it
+            if order.status == OrderStatus.SUBMITTING:  # sent since we read it, or by nobody here
+                order = await self.get(order.tenant_id, order.order_id)
                 self._resolver.note(order)
             return order
         return await asyncio.shield(send)

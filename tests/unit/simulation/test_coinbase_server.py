@@ -292,6 +292,7 @@ async def test_a_second_order_with_the_same_client_oid_is_taken(desk: Desk) -> N
     oid = str(uuid.uuid4())
     first, second = await placed(desk, client_oid=oid), await placed(desk, client_oid=oid)
     assert first != second
+    await settled_order(desk, second)
     assert (await settled_order(desk, f"client:{oid}"))["id"] == second
     assert len(desk.exchange.open_orders(desk.key.account_id)) == 2
 
