@@ -1,5 +1,8 @@
 """Master keys, passphrases and API keys where a person hands them in."""
 
+import secrets
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from io import StringIO
 from pathlib import Path
@@ -106,3 +109,26 @@ def test_the_command_line_shows_no_key_that_it_was_given(
     hay = {"stdout": ended.output.encode(), "stderr": ended.errors.encode()}
     assert leaks(hay, {"key": key[18:]}) == []
     assert ended.errors
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9", "https://127.0.0.1:9", "nonsense"])
+@pytest.mark.parametrize("exchange", ["BINANCE", "COINBASE", "KRAKEN"])
+def test_a_secret_piped_into_a_command_that_fails_comes_out_nowhere(
+    exchange: str, address: str, tmp_path: Path
+) -> None:
+    secret, passphrase = (secrets.token_urlsafe(48) for _ in range(2))
+    file = tmp_path / "key"
+    file.write_text(keys.new_key().text + "\n")
+    file.chmod(0o600)
+    line = ["credentials", "set", exchange, "--key", "k" * 64, "--url", address]
+    ended = subprocess.run(
+        [sys.executable, "-m", "trading_platform", *line, "--api-key-file", str(file)],
+        input=f"{secret}\n{passphrase}\n".encode(),
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    assert ended.returncode != 0
+    hay = {"stdout": ended.stdout, "stderr": ended.stderr}
+    assert leaks(hay, {"secret": secret, "passphrase": passphrase}) == []
+    assert ended.stderr
