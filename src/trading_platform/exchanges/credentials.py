@@ -292,6 +292,12 @@ class CredentialService:
         await self._use(row)
         if was[-1] is not CredentialStatus.SUSPENDED:
             await self._try_note(row, SYSTEM, "CREDENTIAL_SUSPENDED", {"reason": reason})
+            self.log.warning(
+                "exchange key suspended: no new orders",
+                tenant_id=tenant_id,
+                exchange_id=exchange_id,
+                reason=reason,
+            )
             self._bus.publish(
                 CredentialSuspended(
                     tenant_id=tenant_id,
